@@ -1,0 +1,1982 @@
+// @ts-nocheck
+import { decodeMessage, encodeMessage, MaxLengthError, message, streamMessage } from 'protons-runtime'
+import { alloc as uint8ArrayAlloc } from 'uint8arrays/alloc'
+import type { Codec, DecodeOptions } from 'protons-runtime'
+import type { Uint8ArrayList } from 'uint8arraylist'
+
+export interface TaskInput {
+  name: string
+  digest: Uint8Array
+  sizeBytes: number
+  folder: boolean
+}
+
+export namespace TaskInput {
+  let _codec: Codec<TaskInput>
+
+  export const codec = (): Codec<TaskInput> => {
+    if (_codec == null) {
+      _codec = message<TaskInput>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.name != null && obj.name !== '')) {
+          w.uint32(10)
+          w.string(obj.name)
+        }
+
+        if ((obj.digest != null && obj.digest.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.digest)
+        }
+
+        if ((obj.sizeBytes != null && obj.sizeBytes !== 0)) {
+          w.uint32(24)
+          w.uint64Number(obj.sizeBytes)
+        }
+
+        if ((obj.folder != null && obj.folder !== false)) {
+          w.uint32(32)
+          w.bool(obj.folder)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          name: '',
+          digest: uint8ArrayAlloc(0),
+          sizeBytes: 0,
+          folder: false
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.name = reader.string()
+              break
+            }
+            case 2: {
+              obj.digest = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.sizeBytes = reader.uint64Number()
+              break
+            }
+            case 4: {
+              obj.folder = reader.bool()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.name`,
+                value: reader.string()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.digest`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.sizeBytes`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.folder`,
+                value: reader.bool()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface TaskInputNameFieldEvent {
+    field: '$.name'
+    value: string
+  }
+
+  export interface TaskInputDigestFieldEvent {
+    field: '$.digest'
+    value: Uint8Array
+  }
+
+  export interface TaskInputSizeBytesFieldEvent {
+    field: '$.sizeBytes'
+    value: number
+  }
+
+  export interface TaskInputFolderFieldEvent {
+    field: '$.folder'
+    value: boolean
+  }
+
+  export function encode (obj: Partial<TaskInput>): Uint8Array {
+    return encodeMessage(obj, TaskInput.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<TaskInput>): TaskInput {
+    return decodeMessage(buf, TaskInput.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<TaskInput>): Generator<TaskInputNameFieldEvent | TaskInputDigestFieldEvent | TaskInputSizeBytesFieldEvent | TaskInputFolderFieldEvent> {
+    return streamMessage(buf, TaskInput.codec(), opts)
+  }
+}
+
+export interface Task {
+  previous: Uint8Array
+  jobId: Uint8Array
+  batch: number
+  slot: number
+  attempt: number
+  seats: number
+  inputs: TaskInput[]
+  providers: Uint8Array[]
+  calledMs: number
+}
+
+export namespace Task {
+  let _codec: Codec<Task>
+
+  export const codec = (): Codec<Task> => {
+    if (_codec == null) {
+      _codec = message<Task>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.previous != null && obj.previous.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.previous)
+        }
+
+        if ((obj.jobId != null && obj.jobId.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.jobId)
+        }
+
+        if ((obj.batch != null && obj.batch !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.batch)
+        }
+
+        if ((obj.slot != null && obj.slot !== 0)) {
+          w.uint32(32)
+          w.uint32(obj.slot)
+        }
+
+        if ((obj.attempt != null && obj.attempt !== 0)) {
+          w.uint32(40)
+          w.uint32(obj.attempt)
+        }
+
+        if ((obj.seats != null && obj.seats !== 0)) {
+          w.uint32(48)
+          w.uint32(obj.seats)
+        }
+
+        if (obj.inputs != null && obj.inputs.length > 0) {
+          for (const value of obj.inputs) {
+            w.uint32(58)
+            TaskInput.codec().encode(value, w)
+          }
+        }
+
+        if (obj.providers != null && obj.providers.length > 0) {
+          for (const value of obj.providers) {
+            w.uint32(66)
+            w.bytes(value)
+          }
+        }
+
+        if ((obj.calledMs != null && obj.calledMs !== 0)) {
+          w.uint32(72)
+          w.uint64Number(obj.calledMs)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          previous: uint8ArrayAlloc(0),
+          jobId: uint8ArrayAlloc(0),
+          batch: 0,
+          slot: 0,
+          attempt: 0,
+          seats: 0,
+          inputs: [],
+          providers: [],
+          calledMs: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.previous = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.jobId = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.batch = reader.uint32()
+              break
+            }
+            case 4: {
+              obj.slot = reader.uint32()
+              break
+            }
+            case 5: {
+              obj.attempt = reader.uint32()
+              break
+            }
+            case 6: {
+              obj.seats = reader.uint32()
+              break
+            }
+            case 7: {
+              if (opts.limits?.inputs != null && obj.inputs.length === opts.limits.inputs) {
+                throw new MaxLengthError('Decode error - repeated field "inputs" had too many elements')
+              }
+
+              obj.inputs.push(TaskInput.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.inputs$
+              }))
+              break
+            }
+            case 8: {
+              if (opts.limits?.providers != null && obj.providers.length === opts.limits.providers) {
+                throw new MaxLengthError('Decode error - repeated field "providers" had too many elements')
+              }
+
+              obj.providers.push(reader.bytes())
+              break
+            }
+            case 9: {
+              obj.calledMs = reader.uint64Number()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          inputs: 0,
+          providers: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.previous`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.jobId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.batch`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.slot`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.attempt`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 6: {
+              yield {
+                field: `${prefix}.seats`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 7: {
+              if (opts.limits?.inputs != null && obj.inputs === opts.limits.inputs) {
+                throw new MaxLengthError('Streaming decode error - repeated field "inputs" had too many elements')
+              }
+
+              for (const evt of TaskInput.codec().stream(reader, reader.uint32(), `${prefix}.inputs[]`, {
+                limits: opts.limits?.inputs$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.inputs
+                }
+              }
+
+              obj.inputs++
+
+              break
+            }
+            case 8: {
+              if (opts.limits?.providers != null && obj.providers === opts.limits.providers) {
+                throw new MaxLengthError('Streaming decode error - repeated field "providers" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.providers[]`,
+                index: obj.providers,
+                value: reader.bytes()
+              }
+
+              obj.providers++
+
+              break
+            }
+            case 9: {
+              yield {
+                field: `${prefix}.calledMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface TaskPreviousFieldEvent {
+    field: '$.previous'
+    value: Uint8Array
+  }
+
+  export interface TaskJobIdFieldEvent {
+    field: '$.jobId'
+    value: Uint8Array
+  }
+
+  export interface TaskBatchFieldEvent {
+    field: '$.batch'
+    value: number
+  }
+
+  export interface TaskSlotFieldEvent {
+    field: '$.slot'
+    value: number
+  }
+
+  export interface TaskAttemptFieldEvent {
+    field: '$.attempt'
+    value: number
+  }
+
+  export interface TaskSeatsFieldEvent {
+    field: '$.seats'
+    value: number
+  }
+
+  export interface TaskInputsNameFieldEvent {
+    field: '$.inputs[].name'
+    value: string
+    index: number
+  }
+
+  export interface TaskInputsDigestFieldEvent {
+    field: '$.inputs[].digest'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface TaskInputsSizeBytesFieldEvent {
+    field: '$.inputs[].sizeBytes'
+    value: number
+    index: number
+  }
+
+  export interface TaskInputsFolderFieldEvent {
+    field: '$.inputs[].folder'
+    value: boolean
+    index: number
+  }
+
+  export interface TaskProvidersFieldEvent {
+    field: '$.providers[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export interface TaskCalledMsFieldEvent {
+    field: '$.calledMs'
+    value: number
+  }
+
+  export function encode (obj: Partial<Task>): Uint8Array {
+    return encodeMessage(obj, Task.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Task {
+    return decodeMessage(buf, Task.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Generator<TaskPreviousFieldEvent | TaskJobIdFieldEvent | TaskBatchFieldEvent | TaskSlotFieldEvent | TaskAttemptFieldEvent | TaskSeatsFieldEvent | TaskInputsNameFieldEvent | TaskInputsDigestFieldEvent | TaskInputsSizeBytesFieldEvent | TaskInputsFolderFieldEvent | TaskProvidersFieldEvent | TaskCalledMsFieldEvent> {
+    return streamMessage(buf, Task.codec(), opts)
+  }
+}
+
+export interface Heartbeat {
+  taskId: Uint8Array
+  phase: string
+  step: number
+  total: number
+  note: string
+}
+
+export namespace Heartbeat {
+  let _codec: Codec<Heartbeat>
+
+  export const codec = (): Codec<Heartbeat> => {
+    if (_codec == null) {
+      _codec = message<Heartbeat>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.phase != null && obj.phase !== '')) {
+          w.uint32(18)
+          w.string(obj.phase)
+        }
+
+        if ((obj.step != null && obj.step !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.step)
+        }
+
+        if ((obj.total != null && obj.total !== 0)) {
+          w.uint32(32)
+          w.uint32(obj.total)
+        }
+
+        if ((obj.note != null && obj.note !== '')) {
+          w.uint32(42)
+          w.string(obj.note)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          phase: '',
+          step: 0,
+          total: 0,
+          note: ''
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.phase = reader.string()
+              break
+            }
+            case 3: {
+              obj.step = reader.uint32()
+              break
+            }
+            case 4: {
+              obj.total = reader.uint32()
+              break
+            }
+            case 5: {
+              obj.note = reader.string()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.phase`,
+                value: reader.string()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.step`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.total`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.note`,
+                value: reader.string()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface HeartbeatTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface HeartbeatPhaseFieldEvent {
+    field: '$.phase'
+    value: string
+  }
+
+  export interface HeartbeatStepFieldEvent {
+    field: '$.step'
+    value: number
+  }
+
+  export interface HeartbeatTotalFieldEvent {
+    field: '$.total'
+    value: number
+  }
+
+  export interface HeartbeatNoteFieldEvent {
+    field: '$.note'
+    value: string
+  }
+
+  export function encode (obj: Partial<Heartbeat>): Uint8Array {
+    return encodeMessage(obj, Heartbeat.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Heartbeat>): Heartbeat {
+    return decodeMessage(buf, Heartbeat.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Heartbeat>): Generator<HeartbeatTaskIdFieldEvent | HeartbeatPhaseFieldEvent | HeartbeatStepFieldEvent | HeartbeatTotalFieldEvent | HeartbeatNoteFieldEvent> {
+    return streamMessage(buf, Heartbeat.codec(), opts)
+  }
+}
+
+export interface Failure {
+  taskId: Uint8Array
+  code: string
+  reason: string
+}
+
+export namespace Failure {
+  let _codec: Codec<Failure>
+
+  export const codec = (): Codec<Failure> => {
+    if (_codec == null) {
+      _codec = message<Failure>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.code != null && obj.code !== '')) {
+          w.uint32(18)
+          w.string(obj.code)
+        }
+
+        if ((obj.reason != null && obj.reason !== '')) {
+          w.uint32(26)
+          w.string(obj.reason)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          code: '',
+          reason: ''
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.code = reader.string()
+              break
+            }
+            case 3: {
+              obj.reason = reader.string()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.code`,
+                value: reader.string()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.reason`,
+                value: reader.string()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FailureTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface FailureCodeFieldEvent {
+    field: '$.code'
+    value: string
+  }
+
+  export interface FailureReasonFieldEvent {
+    field: '$.reason'
+    value: string
+  }
+
+  export function encode (obj: Partial<Failure>): Uint8Array {
+    return encodeMessage(obj, Failure.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Failure>): Failure {
+    return decodeMessage(buf, Failure.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Failure>): Generator<FailureTaskIdFieldEvent | FailureCodeFieldEvent | FailureReasonFieldEvent> {
+    return streamMessage(buf, Failure.codec(), opts)
+  }
+}
+
+export interface Commitment {
+  taskId: Uint8Array
+  attempt: number
+  commitment: Uint8Array
+}
+
+export namespace Commitment {
+  let _codec: Codec<Commitment>
+
+  export const codec = (): Codec<Commitment> => {
+    if (_codec == null) {
+      _codec = message<Commitment>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.attempt != null && obj.attempt !== 0)) {
+          w.uint32(16)
+          w.uint32(obj.attempt)
+        }
+
+        if ((obj.commitment != null && obj.commitment.byteLength > 0)) {
+          w.uint32(26)
+          w.bytes(obj.commitment)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          attempt: 0,
+          commitment: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.attempt = reader.uint32()
+              break
+            }
+            case 3: {
+              obj.commitment = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.attempt`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.commitment`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface CommitmentTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface CommitmentAttemptFieldEvent {
+    field: '$.attempt'
+    value: number
+  }
+
+  export interface CommitmentCommitmentFieldEvent {
+    field: '$.commitment'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<Commitment>): Uint8Array {
+    return encodeMessage(obj, Commitment.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Commitment>): Commitment {
+    return decodeMessage(buf, Commitment.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Commitment>): Generator<CommitmentTaskIdFieldEvent | CommitmentAttemptFieldEvent | CommitmentCommitmentFieldEvent> {
+    return streamMessage(buf, Commitment.codec(), opts)
+  }
+}
+
+export interface FreezeCommitments {
+  previous: Uint8Array
+  commitments: Uint8Array[]
+  vrfProof: Uint8Array
+}
+
+export namespace FreezeCommitments {
+  let _codec: Codec<FreezeCommitments>
+
+  export const codec = (): Codec<FreezeCommitments> => {
+    if (_codec == null) {
+      _codec = message<FreezeCommitments>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.previous != null && obj.previous.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.previous)
+        }
+
+        if (obj.commitments != null && obj.commitments.length > 0) {
+          for (const value of obj.commitments) {
+            w.uint32(18)
+            w.bytes(value)
+          }
+        }
+
+        if ((obj.vrfProof != null && obj.vrfProof.byteLength > 0)) {
+          w.uint32(26)
+          w.bytes(obj.vrfProof)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          previous: uint8ArrayAlloc(0),
+          commitments: [],
+          vrfProof: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.previous = reader.bytes()
+              break
+            }
+            case 2: {
+              if (opts.limits?.commitments != null && obj.commitments.length === opts.limits.commitments) {
+                throw new MaxLengthError('Decode error - repeated field "commitments" had too many elements')
+              }
+
+              obj.commitments.push(reader.bytes())
+              break
+            }
+            case 3: {
+              obj.vrfProof = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          commitments: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.previous`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              if (opts.limits?.commitments != null && obj.commitments === opts.limits.commitments) {
+                throw new MaxLengthError('Streaming decode error - repeated field "commitments" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.commitments[]`,
+                index: obj.commitments,
+                value: reader.bytes()
+              }
+
+              obj.commitments++
+
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.vrfProof`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FreezeCommitmentsPreviousFieldEvent {
+    field: '$.previous'
+    value: Uint8Array
+  }
+
+  export interface FreezeCommitmentsCommitmentsFieldEvent {
+    field: '$.commitments[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export interface FreezeCommitmentsVrfProofFieldEvent {
+    field: '$.vrfProof'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<FreezeCommitments>): Uint8Array {
+    return encodeMessage(obj, FreezeCommitments.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeCommitments>): FreezeCommitments {
+    return decodeMessage(buf, FreezeCommitments.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeCommitments>): Generator<FreezeCommitmentsPreviousFieldEvent | FreezeCommitmentsCommitmentsFieldEvent | FreezeCommitmentsVrfProofFieldEvent> {
+    return streamMessage(buf, FreezeCommitments.codec(), opts)
+  }
+}
+
+export interface Reveal {
+  taskId: Uint8Array
+  attempt: number
+  outputRoot: Uint8Array
+  metrics: Uint8Array
+  salt: Uint8Array
+  durationMs: number
+}
+
+export namespace Reveal {
+  let _codec: Codec<Reveal>
+
+  export const codec = (): Codec<Reveal> => {
+    if (_codec == null) {
+      _codec = message<Reveal>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.attempt != null && obj.attempt !== 0)) {
+          w.uint32(16)
+          w.uint32(obj.attempt)
+        }
+
+        if ((obj.outputRoot != null && obj.outputRoot.byteLength > 0)) {
+          w.uint32(26)
+          w.bytes(obj.outputRoot)
+        }
+
+        if ((obj.metrics != null && obj.metrics.byteLength > 0)) {
+          w.uint32(34)
+          w.bytes(obj.metrics)
+        }
+
+        if ((obj.salt != null && obj.salt.byteLength > 0)) {
+          w.uint32(42)
+          w.bytes(obj.salt)
+        }
+
+        if ((obj.durationMs != null && obj.durationMs !== 0)) {
+          w.uint32(48)
+          w.uint64Number(obj.durationMs)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          attempt: 0,
+          outputRoot: uint8ArrayAlloc(0),
+          metrics: uint8ArrayAlloc(0),
+          salt: uint8ArrayAlloc(0),
+          durationMs: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.attempt = reader.uint32()
+              break
+            }
+            case 3: {
+              obj.outputRoot = reader.bytes()
+              break
+            }
+            case 4: {
+              obj.metrics = reader.bytes()
+              break
+            }
+            case 5: {
+              obj.salt = reader.bytes()
+              break
+            }
+            case 6: {
+              obj.durationMs = reader.uint64Number()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.attempt`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.outputRoot`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.metrics`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.salt`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 6: {
+              yield {
+                field: `${prefix}.durationMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface RevealTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface RevealAttemptFieldEvent {
+    field: '$.attempt'
+    value: number
+  }
+
+  export interface RevealOutputRootFieldEvent {
+    field: '$.outputRoot'
+    value: Uint8Array
+  }
+
+  export interface RevealMetricsFieldEvent {
+    field: '$.metrics'
+    value: Uint8Array
+  }
+
+  export interface RevealSaltFieldEvent {
+    field: '$.salt'
+    value: Uint8Array
+  }
+
+  export interface RevealDurationMsFieldEvent {
+    field: '$.durationMs'
+    value: number
+  }
+
+  export function encode (obj: Partial<Reveal>): Uint8Array {
+    return encodeMessage(obj, Reveal.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Reveal {
+    return decodeMessage(buf, Reveal.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Generator<RevealTaskIdFieldEvent | RevealAttemptFieldEvent | RevealOutputRootFieldEvent | RevealMetricsFieldEvent | RevealSaltFieldEvent | RevealDurationMsFieldEvent> {
+    return streamMessage(buf, Reveal.codec(), opts)
+  }
+}
+
+export interface FreezeReveals {
+  previous: Uint8Array
+  reveals: Uint8Array[]
+}
+
+export namespace FreezeReveals {
+  let _codec: Codec<FreezeReveals>
+
+  export const codec = (): Codec<FreezeReveals> => {
+    if (_codec == null) {
+      _codec = message<FreezeReveals>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.previous != null && obj.previous.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.previous)
+        }
+
+        if (obj.reveals != null && obj.reveals.length > 0) {
+          for (const value of obj.reveals) {
+            w.uint32(18)
+            w.bytes(value)
+          }
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          previous: uint8ArrayAlloc(0),
+          reveals: []
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.previous = reader.bytes()
+              break
+            }
+            case 2: {
+              if (opts.limits?.reveals != null && obj.reveals.length === opts.limits.reveals) {
+                throw new MaxLengthError('Decode error - repeated field "reveals" had too many elements')
+              }
+
+              obj.reveals.push(reader.bytes())
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          reveals: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.previous`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              if (opts.limits?.reveals != null && obj.reveals === opts.limits.reveals) {
+                throw new MaxLengthError('Streaming decode error - repeated field "reveals" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.reveals[]`,
+                index: obj.reveals,
+                value: reader.bytes()
+              }
+
+              obj.reveals++
+
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FreezeRevealsPreviousFieldEvent {
+    field: '$.previous'
+    value: Uint8Array
+  }
+
+  export interface FreezeRevealsRevealsFieldEvent {
+    field: '$.reveals[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<FreezeReveals>): Uint8Array {
+    return encodeMessage(obj, FreezeReveals.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): FreezeReveals {
+    return decodeMessage(buf, FreezeReveals.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): Generator<FreezeRevealsPreviousFieldEvent | FreezeRevealsRevealsFieldEvent> {
+    return streamMessage(buf, FreezeReveals.codec(), opts)
+  }
+}
+
+export interface ExecutorOutcome {
+  peer: Uint8Array
+  operator: Uint8Array
+  outcome: string
+  durationMs: number
+  root: Uint8Array
+}
+
+export namespace ExecutorOutcome {
+  let _codec: Codec<ExecutorOutcome>
+
+  export const codec = (): Codec<ExecutorOutcome> => {
+    if (_codec == null) {
+      _codec = message<ExecutorOutcome>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.peer != null && obj.peer.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.peer)
+        }
+
+        if ((obj.operator != null && obj.operator.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.operator)
+        }
+
+        if ((obj.outcome != null && obj.outcome !== '')) {
+          w.uint32(26)
+          w.string(obj.outcome)
+        }
+
+        if ((obj.durationMs != null && obj.durationMs !== 0)) {
+          w.uint32(32)
+          w.uint64Number(obj.durationMs)
+        }
+
+        if ((obj.root != null && obj.root.byteLength > 0)) {
+          w.uint32(42)
+          w.bytes(obj.root)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          peer: uint8ArrayAlloc(0),
+          operator: uint8ArrayAlloc(0),
+          outcome: '',
+          durationMs: 0,
+          root: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.peer = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.operator = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.outcome = reader.string()
+              break
+            }
+            case 4: {
+              obj.durationMs = reader.uint64Number()
+              break
+            }
+            case 5: {
+              obj.root = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.peer`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.operator`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.outcome`,
+                value: reader.string()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.durationMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.root`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface ExecutorOutcomePeerFieldEvent {
+    field: '$.peer'
+    value: Uint8Array
+  }
+
+  export interface ExecutorOutcomeOperatorFieldEvent {
+    field: '$.operator'
+    value: Uint8Array
+  }
+
+  export interface ExecutorOutcomeOutcomeFieldEvent {
+    field: '$.outcome'
+    value: string
+  }
+
+  export interface ExecutorOutcomeDurationMsFieldEvent {
+    field: '$.durationMs'
+    value: number
+  }
+
+  export interface ExecutorOutcomeRootFieldEvent {
+    field: '$.root'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<ExecutorOutcome>): Uint8Array {
+    return encodeMessage(obj, ExecutorOutcome.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ExecutorOutcome>): ExecutorOutcome {
+    return decodeMessage(buf, ExecutorOutcome.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ExecutorOutcome>): Generator<ExecutorOutcomePeerFieldEvent | ExecutorOutcomeOperatorFieldEvent | ExecutorOutcomeOutcomeFieldEvent | ExecutorOutcomeDurationMsFieldEvent | ExecutorOutcomeRootFieldEvent> {
+    return streamMessage(buf, ExecutorOutcome.codec(), opts)
+  }
+}
+
+export interface Receipt {
+  previous: Uint8Array
+  jobId: Uint8Array
+  batch: number
+  slot: number
+  taskId: Uint8Array
+  verdict: string
+  outputRoot: Uint8Array
+  executors: ExecutorOutcome[]
+  young: boolean
+  closedMs: number
+  reason: string
+}
+
+export namespace Receipt {
+  let _codec: Codec<Receipt>
+
+  export const codec = (): Codec<Receipt> => {
+    if (_codec == null) {
+      _codec = message<Receipt>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.previous != null && obj.previous.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.previous)
+        }
+
+        if ((obj.jobId != null && obj.jobId.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.jobId)
+        }
+
+        if ((obj.batch != null && obj.batch !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.batch)
+        }
+
+        if ((obj.slot != null && obj.slot !== 0)) {
+          w.uint32(32)
+          w.uint32(obj.slot)
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(42)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.verdict != null && obj.verdict !== '')) {
+          w.uint32(50)
+          w.string(obj.verdict)
+        }
+
+        if ((obj.outputRoot != null && obj.outputRoot.byteLength > 0)) {
+          w.uint32(58)
+          w.bytes(obj.outputRoot)
+        }
+
+        if (obj.executors != null && obj.executors.length > 0) {
+          for (const value of obj.executors) {
+            w.uint32(66)
+            ExecutorOutcome.codec().encode(value, w)
+          }
+        }
+
+        if ((obj.young != null && obj.young !== false)) {
+          w.uint32(72)
+          w.bool(obj.young)
+        }
+
+        if ((obj.closedMs != null && obj.closedMs !== 0)) {
+          w.uint32(80)
+          w.uint64Number(obj.closedMs)
+        }
+
+        if ((obj.reason != null && obj.reason !== '')) {
+          w.uint32(90)
+          w.string(obj.reason)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          previous: uint8ArrayAlloc(0),
+          jobId: uint8ArrayAlloc(0),
+          batch: 0,
+          slot: 0,
+          taskId: uint8ArrayAlloc(0),
+          verdict: '',
+          outputRoot: uint8ArrayAlloc(0),
+          executors: [],
+          young: false,
+          closedMs: 0,
+          reason: ''
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.previous = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.jobId = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.batch = reader.uint32()
+              break
+            }
+            case 4: {
+              obj.slot = reader.uint32()
+              break
+            }
+            case 5: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 6: {
+              obj.verdict = reader.string()
+              break
+            }
+            case 7: {
+              obj.outputRoot = reader.bytes()
+              break
+            }
+            case 8: {
+              if (opts.limits?.executors != null && obj.executors.length === opts.limits.executors) {
+                throw new MaxLengthError('Decode error - repeated field "executors" had too many elements')
+              }
+
+              obj.executors.push(ExecutorOutcome.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.executors$
+              }))
+              break
+            }
+            case 9: {
+              obj.young = reader.bool()
+              break
+            }
+            case 10: {
+              obj.closedMs = reader.uint64Number()
+              break
+            }
+            case 11: {
+              obj.reason = reader.string()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          executors: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.previous`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.jobId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.batch`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.slot`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 6: {
+              yield {
+                field: `${prefix}.verdict`,
+                value: reader.string()
+              }
+              break
+            }
+            case 7: {
+              yield {
+                field: `${prefix}.outputRoot`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 8: {
+              if (opts.limits?.executors != null && obj.executors === opts.limits.executors) {
+                throw new MaxLengthError('Streaming decode error - repeated field "executors" had too many elements')
+              }
+
+              for (const evt of ExecutorOutcome.codec().stream(reader, reader.uint32(), `${prefix}.executors[]`, {
+                limits: opts.limits?.executors$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.executors
+                }
+              }
+
+              obj.executors++
+
+              break
+            }
+            case 9: {
+              yield {
+                field: `${prefix}.young`,
+                value: reader.bool()
+              }
+              break
+            }
+            case 10: {
+              yield {
+                field: `${prefix}.closedMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 11: {
+              yield {
+                field: `${prefix}.reason`,
+                value: reader.string()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface ReceiptPreviousFieldEvent {
+    field: '$.previous'
+    value: Uint8Array
+  }
+
+  export interface ReceiptJobIdFieldEvent {
+    field: '$.jobId'
+    value: Uint8Array
+  }
+
+  export interface ReceiptBatchFieldEvent {
+    field: '$.batch'
+    value: number
+  }
+
+  export interface ReceiptSlotFieldEvent {
+    field: '$.slot'
+    value: number
+  }
+
+  export interface ReceiptTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface ReceiptVerdictFieldEvent {
+    field: '$.verdict'
+    value: string
+  }
+
+  export interface ReceiptOutputRootFieldEvent {
+    field: '$.outputRoot'
+    value: Uint8Array
+  }
+
+  export interface ReceiptExecutorsPeerFieldEvent {
+    field: '$.executors[].peer'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface ReceiptExecutorsOperatorFieldEvent {
+    field: '$.executors[].operator'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface ReceiptExecutorsOutcomeFieldEvent {
+    field: '$.executors[].outcome'
+    value: string
+    index: number
+  }
+
+  export interface ReceiptExecutorsDurationMsFieldEvent {
+    field: '$.executors[].durationMs'
+    value: number
+    index: number
+  }
+
+  export interface ReceiptExecutorsRootFieldEvent {
+    field: '$.executors[].root'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface ReceiptYoungFieldEvent {
+    field: '$.young'
+    value: boolean
+  }
+
+  export interface ReceiptClosedMsFieldEvent {
+    field: '$.closedMs'
+    value: number
+  }
+
+  export interface ReceiptReasonFieldEvent {
+    field: '$.reason'
+    value: string
+  }
+
+  export function encode (obj: Partial<Receipt>): Uint8Array {
+    return encodeMessage(obj, Receipt.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Receipt>): Receipt {
+    return decodeMessage(buf, Receipt.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Receipt>): Generator<ReceiptPreviousFieldEvent | ReceiptJobIdFieldEvent | ReceiptBatchFieldEvent | ReceiptSlotFieldEvent | ReceiptTaskIdFieldEvent | ReceiptVerdictFieldEvent | ReceiptOutputRootFieldEvent | ReceiptExecutorsPeerFieldEvent | ReceiptExecutorsOperatorFieldEvent | ReceiptExecutorsOutcomeFieldEvent | ReceiptExecutorsDurationMsFieldEvent | ReceiptExecutorsRootFieldEvent | ReceiptYoungFieldEvent | ReceiptClosedMsFieldEvent | ReceiptReasonFieldEvent> {
+    return streamMessage(buf, Receipt.codec(), opts)
+  }
+}

@@ -1,0 +1,31 @@
+/** Every maximum that a peer's bytes are held to, in one place. Sizes in bytes, times in ms. */
+export const LIMITS = {
+  /** Replicas of one task, the last escalation included (trust.md 2.4). */
+  replicasPerTask: 7,
+  replicasMin: 2,
+  bidsPerOffer: 64,
+  slotsPerBatch: 256,
+  batchesPerJob: 512,
+  inputsPerTask: 300,
+  providersPerTask: 8,
+  stewardsPerOffer: 7,
+  inputsPerJob: 64,
+  diffIdsPerImage: 64,
+  gpusPerPeer: 16,
+  envelopeBytes: 64 * 1024,
+  specBytes: 24 * 1024,
+  metricsBytes: 4 * 1024,
+  textBytes: 512,
+  controlRequestBytes: 64 * 1024,
+  controlResponseBytes: 1024 * 1024,
+  transcriptBytes: 64 * 1024 * 1024,
+  transcriptEnvelopes: 100_000,
+  /** Envelopes whose predecessor has not arrived yet, and how long they are kept. */
+  pendingEnvelopes: 1024,
+  pendingMs: 60_000,
+  /** Jobs a witness keeps the messages of. */
+  witnessedJobs: 256,
+  seenEnvelopes: 16_384,
+  /** Longest that a task may be asked to run. */
+  taskTimeoutMs: 24 * 3600 * 1000,
+} as const

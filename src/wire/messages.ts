@@ -1,0 +1,286 @@
+/**
+ * The table of message kinds: number, codec, size limit and the checks that a message must pass
+ * on its own. What fails here is the sender's fault at any time and in any state.
+ */
+import { Capability } from './generated/capability.js'
+import {
+  Bid,
+  Decline,
+  FreezeBids,
+  FreezeOpenings,
+  Offer,
+  VrfOpen,
+} from './generated/election.js'
+import { JobEnd, JobManifest } from './generated/job.js'
+import {
+  Commitment,
+  Failure,
+  FreezeCommitments,
+  FreezeReveals,
+  Heartbeat,
+  Receipt,
+  Reveal,
+  Task,
+} from './generated/task.js'
+import { CtdError } from '../errors.js'
+import { LIMITS } from './limits.js'
+
+/** The message types by kind. */
+export interface Messages {
+  capability: Capability
+  manifest: JobManifest
+  jobEnd: JobEnd
+  offer: Offer
+  bid: Bid
+  decline: Decline
+  freezeBids: FreezeBids
+  vrfOpen: VrfOpen
+  freezeOpenings: FreezeOpenings
+  task: Task
+  heartbeat: Heartbeat
+  failure: Failure
+  commitment: Commitment
+  freezeCommitments: FreezeCommitments
+  reveal: Reveal
+  freezeReveals: FreezeReveals
+  receipt: Receipt
+}
+export type MessageKind = keyof Messages
+
+interface Codec<T> {
+  encode(message: T): Uint8Array
+  decode(bytes: Uint8Array, options?: { limits?: Record<string, unknown> }): T
+}
+
+interface KindRow<T> {
+  /** Number on the wire; never reused. */
+  readonly id: number
+  readonly codec: Codec<T>
+  readonly maxBytes: number
+  /** Certificates are signed by one or more stewards; their id does not depend on which. */
+  readonly certificate: boolean
+  readonly check: (message: T) => boolean
+}
+
+const KiB = 1024
+const is32 = (bytes: Uint8Array): boolean => bytes.length === 32
+const isText = (text: string): boolean => text.length <= LIMITS.textBytes
+const upTo = (items: readonly unknown[], max: number): boolean => items.length <= max
+
+const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
+  capability: {
+    id: 1,
+    codec: Capability,
+    maxBytes: 4 * KiB,
+    certificate: false,
+    check: (m) =>
+      is32(m.vrfKey) && is32(m.operator) && upTo(m.gpus, LIMITS.gpusPerPeer) && upTo(m.isolation, 8),
+  },
+  manifest: {
+    id: 2,
+    codec: JobManifest as unknown as Codec<JobManifest>,
+    maxBytes: 48 * KiB,
+    certificate: false,
+    check: (m) =>
+      m.version === 1 &&
+      is32(m.planSeed) &&
+      is32(m.publisher) &&
+      is32(m.operator) &&
+      m.publisherSignature.length === 64 &&
+      m.spec.length <= LIMITS.specBytes &&
+      upTo(m.inputs, LIMITS.inputsPerJob) &&
+      m.inputs.every((input) => is32(input.digest) && isText(input.name)) &&
+      m.replicas >= LIMITS.replicasMin &&
+      m.replicas <= LIMITS.replicasPerTask &&
+      m.auditPpm <= 1_000_000 &&
+      isText(m.name),
+  },
+  jobEnd: {
+    id: 3,
+    codec: JobEnd,
+    maxBytes: 16 * KiB,
+    certificate: false,
+    check: (m) =>
+      is32(m.jobId) && ['succeeded', 'failed', 'cancelled'].includes(m.status) && isText(m.code),
+  },
+  offer: {
+    id: 4,
+    codec: Offer as unknown as Codec<Offer>,
+    maxBytes: 4 * KiB,
+    certificate: false,
+    check: (m) =>
+      is32(m.jobId) &&
+      m.slots >= 1 &&
+      m.slots <= LIMITS.slotsPerBatch &&
+      m.replicas >= LIMITS.replicasMin &&
+      m.replicas <= LIMITS.replicasPerTask &&
+      m.stewards.length >= 1 &&
+      upTo(m.stewards, LIMITS.stewardsPerOffer) &&
+      m.stewards.every(is32) &&
+      m.requirements !== undefined,
+  },
+  bid: {
+    id: 5,
+    codec: Bid,
+    maxBytes: 1 * KiB,
+    certificate: false,
+    check: (m) => is32(m.offer) && is32(m.vrfKey) && is32(m.operator) && isText(m.hardwareClass),
+  },
+  decline: {
+    id: 6,
+    codec: Decline,
+    maxBytes: 1 * KiB,
+    certificate: false,
+    check: (m) => is32(m.offer) && isText(m.code) && isText(m.reason),
+  },
+  freezeBids: {
+    id: 7,
+    codec: FreezeBids,
+    maxBytes: LIMITS.envelopeBytes,
+    certificate: true,
+    check: (m) =>
+      is32(m.offer) && m.bids.length === m.standings.length && upTo(m.bids, LIMITS.bidsPerOffer),
+  },
+  vrfOpen: {
+    id: 8,
+    codec: VrfOpen,
+    maxBytes: 512,
+    certificate: false,
+    check: (m) => is32(m.frozenBids) && m.proof.length === 80,
+  },
+  freezeOpenings: {
+    id: 9,
+    codec: FreezeOpenings,
+    maxBytes: LIMITS.envelopeBytes,
+    certificate: true,
+    check: (m) => is32(m.frozenBids) && upTo(m.openings, LIMITS.bidsPerOffer),
+  },
+  task: {
+    id: 10,
+    codec: Task,
+    maxBytes: 48 * KiB,
+    certificate: true,
+    check: (m) =>
+      is32(m.previous) &&
+      is32(m.jobId) &&
+      m.seats >= LIMITS.replicasMin &&
+      upTo(m.inputs, LIMITS.inputsPerTask) &&
+      m.inputs.every((input) => is32(input.digest) && isText(input.name)) &&
+      upTo(m.providers, LIMITS.providersPerTask) &&
+      m.providers.every(is32),
+  },
+  heartbeat: {
+    id: 11,
+    codec: Heartbeat,
+    maxBytes: 2 * KiB,
+    certificate: false,
+    check: (m) => is32(m.taskId) && isText(m.phase) && isText(m.note),
+  },
+  failure: {
+    id: 12,
+    codec: Failure,
+    maxBytes: 2 * KiB,
+    certificate: false,
+    check: (m) => is32(m.taskId) && isText(m.code) && isText(m.reason),
+  },
+  commitment: {
+    id: 13,
+    codec: Commitment,
+    maxBytes: 512,
+    certificate: false,
+    check: (m) => is32(m.taskId) && is32(m.commitment),
+  },
+  freezeCommitments: {
+    id: 14,
+    codec: FreezeCommitments,
+    maxBytes: 16 * KiB,
+    certificate: true,
+    check: (m) =>
+      is32(m.previous) && m.vrfProof.length === 80 && upTo(m.commitments, LIMITS.replicasPerTask),
+  },
+  reveal: {
+    id: 15,
+    codec: Reveal,
+    maxBytes: 6 * KiB,
+    certificate: false,
+    check: (m) =>
+      is32(m.taskId) &&
+      is32(m.outputRoot) &&
+      is32(m.salt) &&
+      m.metrics.length <= LIMITS.metricsBytes,
+  },
+  freezeReveals: {
+    id: 16,
+    codec: FreezeReveals,
+    maxBytes: LIMITS.envelopeBytes,
+    certificate: true,
+    check: (m) => is32(m.previous) && upTo(m.reveals, LIMITS.replicasPerTask),
+  },
+  receipt: {
+    id: 17,
+    codec: Receipt,
+    maxBytes: 8 * KiB,
+    certificate: true,
+    check: (m) =>
+      is32(m.previous) &&
+      is32(m.jobId) &&
+      is32(m.taskId) &&
+      ['accepted', 'rejected'].includes(m.verdict) &&
+      upTo(m.executors, LIMITS.bidsPerOffer) &&
+      m.executors.every((executor) => is32(executor.peer) && is32(executor.operator)) &&
+      isText(m.reason),
+  },
+}
+
+const KIND_BY_ID = new Map<number, MessageKind>(
+  (Object.keys(KINDS) as MessageKind[]).map((kind) => [KINDS[kind].id, kind]),
+)
+
+export function kindId(kind: MessageKind): number {
+  return KINDS[kind].id
+}
+
+/** The kind of a wire number; undefined for numbers of later versions. */
+export function kindOf(id: number): MessageKind | undefined {
+  return KIND_BY_ID.get(id)
+}
+
+export function isCertificate(kind: MessageKind): boolean {
+  return KINDS[kind].certificate
+}
+
+/** @throws CtdError MESSAGE_TOO_LARGE when the encoding passes the limit of its kind */
+export function encodeMessage<K extends MessageKind>(kind: K, message: Messages[K]): Uint8Array {
+  const bytes = KINDS[kind].codec.encode(message)
+  if (bytes.length > KINDS[kind].maxBytes) {
+    throw new CtdError('MESSAGE_TOO_LARGE', `${kind} has ${bytes.length} bytes`, {
+      fields: { maxBytes: KINDS[kind].maxBytes },
+    })
+  }
+  return bytes
+}
+
+/**
+ * Decodes a payload of a known kind within its limits.
+ *
+ * @throws CtdError MESSAGE_TOO_LARGE, MESSAGE_MALFORMED (not protobuf, not the one encoding that
+ *   we would write ourselves, or impossible on its own)
+ */
+export function decodeMessage<K extends MessageKind>(kind: K, bytes: Uint8Array): Messages[K] {
+  const row = KINDS[kind]
+  if (bytes.length > row.maxBytes) {
+    throw new CtdError('MESSAGE_TOO_LARGE', `${kind} has ${bytes.length} bytes`)
+  }
+  let message: Messages[K]
+  let canonical: Uint8Array
+  try {
+    message = row.codec.decode(bytes)
+    canonical = row.codec.encode(message)
+  } catch (cause) {
+    throw new CtdError('MESSAGE_MALFORMED', `${kind} is not protobuf`, { cause })
+  }
+  if (Buffer.compare(canonical, bytes) !== 0 || !row.check(message)) {
+    throw new CtdError('MESSAGE_MALFORMED', `${kind} is not a valid message`)
+  }
+  return message
+}
