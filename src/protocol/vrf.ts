@@ -91,6 +91,22 @@ export function vrfVerify(
   const v = h.multiplyUnsafe(response).subtract(gamma.multiplyUnsafe(c))
   const expected = challengeOf([y, h, gamma, u, v])
   if (!expected.every((byte, i) => byte === challenge[i])) return undefined
+  return outputOf(gamma)
+}
+
+/**
+ * Reads the output that a proof claims, without checking the proof (RFC 9381 section 5.2).
+ *
+ * @returns the 64-byte output, or undefined when the bytes cannot be a proof
+ */
+export function vrfOutput(proof: Uint8Array): Uint8Array | undefined {
+  if (proof.length !== VRF_PROOF_BYTES) return undefined
+  if (littleEndian(proof.subarray(32 + CHALLENGE_BYTES)) >= ORDER) return undefined
+  const gamma = decodePoint(proof.subarray(0, 32))
+  return gamma === undefined ? undefined : outputOf(gamma)
+}
+
+function outputOf(gamma: Point): Uint8Array {
   const cleared = gamma.clearCofactor().toBytes()
   return sha512(concat(Uint8Array.of(SUITE, FRONT_OUTPUT), cleared, Uint8Array.of(BACK)))
 }
