@@ -1,0 +1,181 @@
+/**
+ * What the doors need of the daemon. The HTTP API serves exactly this; the CLI speaks to the API.
+ * Times are milliseconds since 1970, sizes bytes. Every method may throw a `CtdError`.
+ */
+import type { Readable } from 'node:stream'
+
+/** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
+export interface TrainRequest {
+  readonly kind: 'train'
+  readonly model: string
+  /** A blob digest of this daemon, or an absolute path on the daemon's machine. */
+  readonly dataset: string
+  readonly epochs: number
+  readonly name?: string
+  readonly seed?: string
+  readonly replicas?: number
+  readonly shards?: number
+  readonly rounds?: number
+  readonly batchSize?: number
+  readonly maxLength?: number
+  readonly learningRate?: number
+  readonly textColumn?: string
+  readonly labelColumn?: string
+  readonly auditPpm?: number
+}
+
+export interface RunRequest {
+  readonly kind: 'run'
+  /** Name of an image this daemon knows (`cpu`), or the path of an image reference file. */
+  readonly image: string
+  readonly command: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  /** Files or folders shown to the program at `/in/<name>`; source as for `dataset`. */
+  readonly inputs?: ReadonlyArray<{ readonly name: string; readonly source: string }>
+  readonly name?: string
+  readonly seed?: string
+  readonly replicas?: number
+  /** How many tasks; each sees CTD_TASK_INDEX, CTD_TASK_COUNT and CTD_SEED. Default 1. */
+  readonly tasks?: number
+  readonly memoryMiB?: number
+  readonly outMiB?: number
+  readonly timeoutMs?: number
+  readonly gpus?: number
+  readonly vramMiB?: number
+  readonly isolation?: 'runc' | 'runsc' | 'kata'
+  readonly auditPpm?: number
+}
+
+/** `pending` waits for peers, `running` has elected executors; the last three are terminal. */
+export type JobState = 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+
+export interface ReplicaView {
+  readonly peer: string
+  readonly phase: string // called | fetching | running | committed | revealed | agreed | dissented | spared | withheld | timed-out | failed
+  readonly step?: number
+  readonly total?: number
+  readonly note?: string
+}
+
+export interface TaskView {
+  readonly batch: number
+  readonly slot: number
+  readonly name: string // train r2 s0, split, eval 0, …
+  readonly state: string // waiting | electing | executing | revealing | accepted | rejected
+  readonly replicas: readonly ReplicaView[]
+  readonly outputRoot?: string
+}
+
+export interface JobView {
+  readonly id: string
+  readonly name: string
+  readonly kind: 'train' | 'run'
+  readonly requester: string
+  readonly status: JobState
+  /** Why it is not running or has ended: a stable code and words; empty when all is well. */
+  readonly code: string
+  readonly reason: string
+  /** 0 … 1, share of accepted tasks. */
+  readonly progress: number
+  readonly createdMs: number
+  readonly endedMs: number | null
+  readonly tasksTotal: number
+  readonly tasksAccepted: number
+  readonly tasks: readonly TaskView[]
+  /** Honest cost told before it starts; words, empty for run jobs. */
+  readonly estimate: string
+  /** `{accuracy, hash, …}` once succeeded, else null. */
+  readonly result: Readonly<Record<string, unknown>> | null
+  /** Lines of metrics per round for curves: `{round, lossStart, lossEnd}`. */
+  readonly curve: ReadonlyArray<Readonly<Record<string, number>>>
+}
+
+export interface PeerView {
+  readonly peer: string
+  readonly connected: boolean
+  readonly self: boolean
+  readonly role: string
+  readonly agent: string
+  readonly hardwareClass: string
+  readonly cpuModel: string
+  readonly cpuCores: number
+  readonly cpuGflops: number
+  readonly ramMiB: number
+  readonly gpus: ReadonlyArray<{
+    readonly name: string
+    readonly vramMiB: number
+    readonly gflops: number
+    readonly temperatureC: number
+  }>
+  readonly benchmarkedMs: number
+  /** Reputation 0 … 1 and what it is made of. */
+  readonly reliability: number
+  readonly availability: number
+  readonly speed: number
+  readonly accepted: number
+  readonly dissents: number
+  readonly established: boolean
+  readonly excluded: boolean
+}
+
+export interface NodeView {
+  readonly peer: string
+  readonly role: string
+  readonly network: string
+  readonly preset: string
+  readonly version: string
+  readonly addresses: readonly string[]
+  readonly socket: string
+  readonly home: string
+  readonly startedMs: number
+  readonly connectedPeers: number
+  readonly engine: string // e.g. "docker 20.10.24", or "none: <why>"
+  readonly executing: number
+  readonly executed: number
+  readonly jobs: Readonly<Record<JobState, number>>
+  readonly benchmark: string
+}
+
+export interface FileView {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly digest: string
+}
+
+/** `subject:past-tense`, for the event stream: job:submitted, task:elected, task:called, task:committed, task:accepted, task:rejected, task:escalated, executor:lost, peer:connected, peer:disconnected, peer:benchmarked, job:succeeded, … */
+export interface DaemonEvent {
+  readonly type: string
+  readonly atMs: number
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+export interface LogLine {
+  readonly atMs: number
+  readonly peer: string
+  readonly task: string
+  readonly text: string
+}
+
+export interface DaemonPort {
+  submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }>
+  /** Also for jobs of other peers: asks those who hold its state. `id` may be a unique prefix. */
+  job(id: string, signal: AbortSignal): Promise<JobView>
+  jobs(): Promise<readonly JobView[]>
+  cancel(id: string): Promise<JobView>
+  logs(id: string): Promise<readonly LogLine[]>
+  /** Artifacts of a succeeded job; fetches them from their holders when needed. */
+  files(id: string, signal: AbortSignal): Promise<readonly FileView[]>
+  readFile(id: string, path: string, signal: AbortSignal): Promise<Readable>
+  /** The job's signed messages, encoded; `ctd audit` reads it. */
+  transcript(id: string, signal: AbortSignal): Promise<Uint8Array>
+  peers(): Promise<readonly PeerView[]>
+  node(): Promise<NodeView>
+  /** Stores bytes as a blob and gives its digest. */
+  addBlob(bytes: Readable): Promise<{ readonly digest: string; readonly sizeBytes: number }>
+  /** A folder uploaded as `[{path, digest}]` of blobs already added. */
+  addFolder(
+    entries: ReadonlyArray<{ readonly path: string; readonly digest: string }>,
+  ): Promise<{ readonly digest: string }>
+  /** Calls the listener for every event until the returned function is called. */
+  subscribe(listener: (event: DaemonEvent) => void): () => void
+}

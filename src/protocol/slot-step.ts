@@ -1,0 +1,379 @@
+/**
+ * A steward's part in one slot: call the executors, freeze their commitments, draw the hidden
+ * replica, freeze the reveals, judge, call a standby or write the receipt.
+ */
+import { seal } from '../wire/envelope.js'
+import type { Opened } from '../wire/envelope.js'
+import { fromHex, peerIdFromPublicKey, publicKeyFromPeerId, toHex } from '../wire/ids.js'
+import type { PeerId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
+import type {
+  AssignmentContext,
+  AssignmentEffect,
+  AssignmentEvent,
+  AssignmentState,
+  Collected,
+  Loss,
+  SlotState,
+} from './assignment.js'
+import { commitmentsAlpha, keysOf, sortByAuthor } from './ballot.js'
+import { hiddenReplicaDrawn } from './election.js'
+import { isProgramFailure } from './failure.js'
+import { receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import { commitmentOf, taskIdOf } from './task.js'
+import { vrfOutput, vrfProve } from './vrf.js'
+
+/** The slot's ranking; empty before the election. */
+export function rankingOf(state: AssignmentState, slot: SlotState): readonly PeerId[] {
+  return state.election?.slots[slot.index]?.ranking ?? []
+}
+
+export function onTaskReady(
+  context: AssignmentContext,
+  state: AssignmentState,
+  event: Extract<AssignmentEvent, { type: 'taskReady' }>,
+): AssignmentEffect[] {
+  const slot = state.slots[event.slot]
+  if (slot === undefined || slot.phase !== 'waiting' || state.frozenOpenings === undefined) return []
+  slot.inputs = [...event.inputs]
+  slot.providers = [...event.providers].slice(0, LIMITS.providersPerTask)
+  slot.tail = state.frozenOpenings.id
+  slot.wanted = context.replicas
+  slot.taskId = taskIdOf({
+    jobId: fromHex(context.jobId),
+    batch: state.batch,
+    slot: slot.index,
+    inputs: slot.inputs,
+  })
+  return call(context, state, slot, event.nowMs)
+}
+
+/** Calls as many more of the ranking as commitments are missing. */
+function call(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+): AssignmentEffect[] {
+  const ranking = rankingOf(state, slot)
+  const missing = slot.wanted - slot.commitments.size
+  const seats = Math.min(ranking.length, slot.seats + missing)
+  const called = ranking.slice(slot.seats, seats)
+  if (called.length === 0) return advance(context, state, slot, nowMs)
+  slot.seats = seats
+  slot.phase = 'executing'
+  slot.calledMs = nowMs
+  const task = seal(
+    context.network,
+    'task',
+    {
+      previous: fromHex(slot.tail ?? ''),
+      jobId: fromHex(context.jobId),
+      batch: state.batch,
+      slot: slot.index,
+      attempt: state.offer.message.attempt,
+      seats: Math.max(seats, LIMITS.replicasMin),
+      inputs: slot.inputs,
+      providers: keysOf(slot.providers),
+      calledMs: nowMs,
+    },
+    context.signer,
+  )
+  slot.tail = task.id
+  return [
+    { type: 'publish', opened: task, to: called },
+    ...called.map((peer): AssignmentEffect => ({ type: 'called', slot: slot.index, peer })),
+  ]
+}
+
+export function onSlotMessage(
+  context: AssignmentContext,
+  state: AssignmentState,
+  opened: Extract<Collected, { kind: 'commitment' | 'reveal' | 'failure' }>,
+  nowMs: number,
+): AssignmentEffect[] {
+  const taskId = toHex(opened.message.taskId)
+  const slot = state.slots.find((candidate) => candidate.taskId === taskId)
+  if (slot === undefined || slot.phase === 'closed') return []
+  if (!rankingOf(state, slot).slice(0, slot.seats).includes(opened.author)) return []
+  switch (opened.kind) {
+    case 'commitment':
+      return onCommitment(context, state, slot, opened, nowMs)
+    case 'reveal':
+      return onReveal(context, state, slot, opened, nowMs)
+    case 'failure': {
+      const { code, reason } = opened.message
+      return lose(context, state, slot, opened.author, { outcome: 'failed', code, reason }, nowMs)
+    }
+  }
+}
+
+function onCommitment(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  opened: Opened<'commitment'>,
+  nowMs: number,
+): AssignmentEffect[] {
+  const isLate = slot.phase !== 'executing' || slot.lost.has(opened.author)
+  if (isLate || slot.commitments.has(opened.author)) return []
+  if (opened.message.attempt !== state.offer.message.attempt) return []
+  slot.commitments.set(opened.author, opened)
+  slot.committedMs.set(opened.author, nowMs)
+  return advance(context, state, slot, nowMs)
+}
+
+function onReveal(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  opened: Opened<'reveal'>,
+  nowMs: number,
+): AssignmentEffect[] {
+  const { author, message } = opened
+  const commitment = slot.commitments.get(author)
+  if (slot.phase !== 'revealing' || commitment === undefined || slot.taskId === undefined) return []
+  if (slot.reveals.has(author) || slot.lost.has(author)) return []
+  const expected = commitmentOf({
+    taskId: slot.taskId,
+    attempt: message.attempt,
+    peer: author,
+    outputRoot: message.outputRoot,
+    metrics: message.metrics,
+    salt: message.salt,
+  })
+  if (Buffer.compare(expected, commitment.message.commitment) !== 0) {
+    const reason = 'revealed something else than it had committed to'
+    const loss: Loss = { outcome: 'withheld', code: 'REVEAL_MISMATCH', reason }
+    return lose(context, state, slot, author, loss, nowMs)
+  }
+  slot.reveals.set(author, opened)
+  return advance(context, state, slot, nowMs)
+}
+
+export function onExecutorLost(
+  context: AssignmentContext,
+  state: AssignmentState,
+  event: Extract<AssignmentEvent, { type: 'executorLost' }>,
+): AssignmentEffect[] {
+  const slot = state.slots[event.slot]
+  if (slot === undefined || slot.phase !== 'executing') return []
+  if (slot.commitments.has(event.peer)) return []
+  const loss: Loss = { outcome: 'timed-out', code: event.code, reason: event.reason }
+  return lose(context, state, slot, event.peer, loss, event.nowMs)
+}
+
+export function onRevealDeadline(
+  context: AssignmentContext,
+  state: AssignmentState,
+  name: string,
+  nowMs: number,
+): AssignmentEffect[] {
+  const slot = state.slots.find((candidate) => name === `reveals:${candidate.index}`)
+  if (slot === undefined || slot.phase !== 'revealing') return []
+  for (const peer of slot.commitments.keys()) {
+    if (slot.reveals.has(peer) || slot.lost.has(peer)) continue
+    const reason = 'committed and did not reveal in time'
+    slot.lost.set(peer, { outcome: 'withheld', code: 'REVEAL_WITHHELD', reason })
+  }
+  return advance(context, state, slot, nowMs)
+}
+
+function lose(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  peer: PeerId,
+  loss: Loss,
+  nowMs: number,
+): AssignmentEffect[] {
+  if (slot.lost.has(peer)) return []
+  slot.lost.set(peer, loss)
+  return advance(context, state, slot, nowMs)
+}
+
+/** Moves a slot on as far as what has arrived allows. */
+function advance(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+): AssignmentEffect[] {
+  if (slot.phase === 'executing') {
+    const called = rankingOf(state, slot).slice(0, slot.seats)
+    if (called.some((peer) => !slot.commitments.has(peer) && !slot.lost.has(peer))) return []
+    const failure = programFailure(slot)
+    if (failure !== undefined) return close(context, state, slot, nowMs, failure)
+    const isShort = slot.commitments.size < slot.wanted
+    if (isShort && rankingOf(state, slot).length > slot.seats) {
+      return call(context, state, slot, nowMs)
+    }
+    if (slot.commitments.size < LIMITS.replicasMin || isStuck(slot)) {
+      const reason = `${slot.commitments.size} of ${slot.wanted} executors finished and no standby is left`
+      return close(context, state, slot, nowMs, { code: 'NO_EXECUTORS_LEFT', reason })
+    }
+    return freezeCommitments(context, state, slot, nowMs)
+  }
+  if (slot.phase === 'revealing') {
+    const open = [...slot.commitments.keys()].some(
+      (peer) => !slot.reveals.has(peer) && !slot.lost.has(peer),
+    )
+    return open ? [] : freezeReveals(context, state, slot, nowMs)
+  }
+  return []
+}
+
+/** An escalation whose standbys all failed: nothing new was committed since the last reveals. */
+function isStuck(slot: SlotState): boolean {
+  return (
+    slot.reveals.size > 0 &&
+    [...slot.commitments.keys()].every((peer) => slot.reveals.has(peer) || slot.lost.has(peer))
+  )
+}
+
+/** Two executors that failed the same way, nobody who succeeded: the program is at fault. */
+function programFailure(slot: SlotState): { code: string; reason: string } | undefined {
+  if (slot.commitments.size > 0) return undefined
+  const losses = [...slot.lost.values()].filter(
+    (loss) => loss.outcome === 'failed' && isProgramFailure(loss.code),
+  )
+  const twice = losses.find(
+    (loss) => losses.filter((other) => other.code === loss.code).length >= LIMITS.replicasMin,
+  )
+  return twice && { code: twice.code, reason: twice.reason }
+}
+
+function freezeCommitments(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+): AssignmentEffect[] {
+  const commitments = sortByAuthor(slot.commitments.values()).map((opened) => opened.bytes)
+  const previous = fromHex(slot.tail ?? '')
+  const vrfProof = vrfProve(context.vrfSecret, commitmentsAlpha(previous, commitments))
+  const frozen = seal(
+    context.network,
+    'freezeCommitments',
+    { previous, commitments, vrfProof },
+    context.signer,
+  )
+  const isFirst = slot.frozenCommitments === undefined
+  slot.frozenCommitments = frozen
+  slot.tail = frozen.id
+  const committed = [...slot.commitments.keys()]
+  const effects: AssignmentEffect[] = [{ type: 'publish', opened: frozen, to: committed }]
+  const seed2 = vrfOutput(vrfProof) ?? new Uint8Array(64)
+  const hasStandby = rankingOf(state, slot).length > slot.seats
+  if (isFirst && hasStandby && hiddenReplicaDrawn(seed2, slot.index, context.auditPpm)) {
+    slot.hiddenDrawn = true
+    slot.wanted = slot.commitments.size + 1
+    return [...effects, ...call(context, state, slot, nowMs)]
+  }
+  slot.phase = 'revealing'
+  effects.push({ type: 'timer', name: `reveals:${slot.index}`, ms: context.revealWindowMs })
+  return effects
+}
+
+function freezeReveals(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+): AssignmentEffect[] {
+  const { election, frozenBids } = state
+  if (election === undefined || frozenBids === undefined || slot.frozenCommitments === undefined) {
+    return []
+  }
+  const frozen = seal(
+    context.network,
+    'freezeReveals',
+    {
+      previous: fromHex(slot.frozenCommitments.id),
+      reveals: sortByAuthor(slot.reveals.values()).map((opened) => opened.bytes),
+    },
+    context.signer,
+  )
+  slot.tail = frozen.id
+  const effects: AssignmentEffect[] = [
+    { type: 'clearTimer', name: `reveals:${slot.index}` },
+    { type: 'publish', opened: frozen, to: [] },
+  ]
+  const verdict = slotVerdict({
+    reveals: [...slot.reveals.values()],
+    frozenBids,
+    network: context.network,
+    young: election.young,
+  })
+  if (verdict.kind === 'escalate' && rankingOf(state, slot).length > slot.seats) {
+    slot.wanted = slot.commitments.size + 1
+    return [...effects, ...call(context, state, slot, nowMs)]
+  }
+  if (verdict.kind === 'escalate') {
+    const failure = { code: 'NOT_ENOUGH_PEERS', reason: `${verdict.reason}; no standby is left` }
+    return [...effects, ...close(context, state, slot, nowMs, failure)]
+  }
+  const failure = verdict.kind === 'reject' ? verdict : undefined
+  return [...effects, ...close(context, state, slot, nowMs, failure)]
+}
+
+/** Writes the receipt: accepted when there is no failure. */
+function close(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+  failure: { readonly code: string; readonly reason: string } | undefined,
+): AssignmentEffect[] {
+  const { election, frozenBids } = state
+  if (election === undefined || frozenBids === undefined) return []
+  const verdict = slotVerdict({
+    reveals: [...slot.reveals.values()],
+    frozenBids,
+    network: context.network,
+    young: election.young,
+  })
+  slot.phase = 'closed'
+  const isAccepted = failure === undefined && verdict.kind === 'accept'
+  slot.receipt = seal(
+    context.network,
+    'receipt',
+    {
+      previous: fromHex(slot.tail ?? ''),
+      jobId: fromHex(context.jobId),
+      batch: state.batch,
+      slot: slot.index,
+      taskId: fromHex(slot.taskId ?? ''),
+      verdict: isAccepted ? 'accepted' : 'rejected',
+      outputRoot: isAccepted ? verdict.outputRoot : new Uint8Array(0),
+      executors: receiptOutcomes({
+        called: rankingOf(state, slot).slice(0, slot.seats),
+        verdict,
+        reveals: slot.reveals,
+        lost: slot.lost,
+        frozenBids,
+        network: context.network,
+      }).map((outcome) => ({
+        peer: publicKeyFromPeerId(outcome.peer),
+        operator: publicKeyFromPeerId(outcome.operator),
+        outcome: outcome.outcome,
+        durationMs: outcome.durationMs,
+        root: outcome.root,
+      })),
+      young: election.young,
+      closedMs: nowMs,
+      reason: failure === undefined ? '' : `${failure.code}: ${failure.reason}`.slice(0, 500),
+    },
+    context.signer,
+  )
+  return [
+    { type: 'clearTimer', name: `reveals:${slot.index}` },
+    { type: 'publish', opened: slot.receipt, to: rankingOf(state, slot).slice(0, slot.seats) },
+    { type: 'slotClosed', slot: slot.index, receipt: slot.receipt },
+  ]
+}
+
+/** The stewards of an offer. */
+export function stewardsOf(offer: Opened<'offer'>): PeerId[] {
+  return offer.message.stewards.map((key) => peerIdFromPublicKey(key))
+}

@@ -1,0 +1,59 @@
+/** What names a task and what an executor commits to. */
+import { digestOf, fromHex, publicKeyFromPeerId, sha256, utf8 } from '../wire/ids.js'
+import type { Digest, PeerId, TaskId } from '../wire/ids.js'
+import type { Reveal, Task } from '../wire/generated/task.js'
+
+const TASK_DOMAIN = utf8('ctd-task-v1\0')
+const COMMITMENT_DOMAIN = utf8('ctd-commitment-v1\0')
+const OUTCOME_DOMAIN = utf8('ctd-outcome-v1\0')
+
+function uint32(value: number): Uint8Array {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32BE(value)
+  return bytes
+}
+
+/**
+ * Names a task: hash of its slot and the digests of its inputs, so that executors who were given
+ * different inputs commit to different tasks.
+ */
+export function taskIdOf(
+  task: Pick<Task, 'jobId' | 'batch' | 'slot'> & {
+    readonly inputs: ReadonlyArray<{ readonly name: string; readonly digest: Uint8Array }>
+  },
+): TaskId {
+  const parts = [TASK_DOMAIN, task.jobId, uint32(task.batch), uint32(task.slot)]
+  for (const { name, digest } of task.inputs) {
+    const text = utf8(name)
+    parts.push(uint32(text.length), text, digest)
+  }
+  return digestOf(...parts) as string as TaskId
+}
+
+export interface CommitmentInput {
+  readonly taskId: TaskId
+  readonly attempt: number
+  readonly peer: PeerId
+  readonly outputRoot: Uint8Array
+  readonly metrics: Uint8Array
+  /** 32 random bytes; without them a result of few possible values could be guessed. */
+  readonly salt: Uint8Array
+}
+
+/** H(task, attempt, peer, output root, metrics, salt), 32 bytes. Bound to the peer: no copying. */
+export function commitmentOf(input: CommitmentInput): Uint8Array {
+  return sha256(
+    COMMITMENT_DOMAIN,
+    fromHex(input.taskId),
+    uint32(input.attempt),
+    publicKeyFromPeerId(input.peer),
+    input.outputRoot,
+    sha256(input.metrics),
+    input.salt,
+  )
+}
+
+/** What replicas must agree on: the output root together with the metrics. */
+export function outcomeOf(reveal: Pick<Reveal, 'outputRoot' | 'metrics'>): Digest {
+  return digestOf(OUTCOME_DOMAIN, reveal.outputRoot, sha256(reveal.metrics))
+}
