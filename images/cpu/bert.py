@@ -1,0 +1,87 @@
+"""A BERT text classifier as one function over a dictionary of parameters.
+
+Parameter names and shapes are those of Hugging Face's `BertForSequenceClassification`
+(Devlin et al. 2018): post-norm encoder, exact GELU, pooled first token. There is no dropout, so
+that a pass is a function of its inputs.
+"""
+
+import math
+
+import torch
+from torch.nn import functional
+
+LAYER_NORM_EPSILON = 1e-12
+PADDING = 0
+# Large enough that a masked score has weight 0 after the softmax, small enough for fp32.
+MASKED = -1e9
+
+
+def parameter_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """Every parameter of a model, by name; the twin of `parameterSpecs` in presets.ts."""
+    hidden, intermediate = config["hidden"], config["intermediate"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "bert.embeddings.word_embeddings.weight": (config["vocabulary"], hidden),
+        "bert.embeddings.position_embeddings.weight": (config["maxLength"], hidden),
+        "bert.embeddings.token_type_embeddings.weight": (2, hidden),
+    }
+
+    def linear(prefix: str, outputs: int, inputs: int) -> None:
+        shapes[f"{prefix}.weight"] = (outputs, inputs)
+        shapes[f"{prefix}.bias"] = (outputs,)
+
+    def layer_norm(prefix: str) -> None:
+        shapes[f"{prefix}.weight"] = (hidden,)
+        shapes[f"{prefix}.bias"] = (hidden,)
+
+    layer_norm("bert.embeddings.LayerNorm")
+    for layer in range(config["layers"]):
+        prefix = f"bert.encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            linear(f"{prefix}.attention.self.{part}", hidden, hidden)
+        linear(f"{prefix}.attention.output.dense", hidden, hidden)
+        layer_norm(f"{prefix}.attention.output.LayerNorm")
+        linear(f"{prefix}.intermediate.dense", intermediate, hidden)
+        linear(f"{prefix}.output.dense", hidden, intermediate)
+        layer_norm(f"{prefix}.output.LayerNorm")
+    linear("bert.pooler.dense", hidden, hidden)
+    linear("classifier", config["classes"], hidden)
+    return dict(sorted(shapes.items()))
+
+
+def classify(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """Logits [rows, classes] of token ids [rows, length], int64, padded with 0 at the end."""
+    rows, length = tokens.shape
+    heads = config["heads"]
+    width = config["hidden"] // heads
+
+    def linear(prefix: str, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, weights[f"{prefix}.weight"], weights[f"{prefix}.bias"])
+
+    def layer_norm(prefix: str, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
+        return functional.layer_norm(x, weight.shape, weight, bias, LAYER_NORM_EPSILON)
+
+    def split_heads(x: torch.Tensor) -> torch.Tensor:
+        return x.view(rows, length, heads, width).transpose(1, 2)
+
+    embeddings = "bert.embeddings"
+    x = functional.embedding(tokens, weights[f"{embeddings}.word_embeddings.weight"])
+    x = x + weights[f"{embeddings}.position_embeddings.weight"][:length]
+    x = x + weights[f"{embeddings}.token_type_embeddings.weight"][0]
+    x = layer_norm(f"{embeddings}.LayerNorm", x)
+    mask = torch.where(tokens == PADDING, MASKED, 0.0)[:, None, None, :]
+    for layer in range(config["layers"]):
+        prefix = f"bert.encoder.layer.{layer}"
+        query, key, value = (
+            split_heads(linear(f"{prefix}.attention.self.{part}", x))
+            for part in ("query", "key", "value")
+        )
+        scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(width) + mask
+        context = torch.matmul(torch.softmax(scores, dim=-1), value)
+        context = context.transpose(1, 2).reshape(rows, length, heads * width)
+        attended = linear(f"{prefix}.attention.output.dense", context)
+        x = layer_norm(f"{prefix}.attention.output.LayerNorm", attended + x)
+        inner = functional.gelu(linear(f"{prefix}.intermediate.dense", x))
+        x = layer_norm(f"{prefix}.output.LayerNorm", linear(f"{prefix}.output.dense", inner) + x)
+    pooled = torch.tanh(linear("bert.pooler.dense", x[:, 0]))
+    return linear("classifier", pooled)

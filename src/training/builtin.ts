@@ -1,0 +1,210 @@
+/**
+ * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `aggregate@1` and
+ * `reduce-eval@1`. Each reads named files and writes files; same inputs, same bytes.
+ */
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { CtdError } from '../errors.js'
+import { aggregate } from './aggregate.js'
+import { canonicalJson } from './canonical-json.js'
+import { initialise } from './initialise.js'
+import { PLAN_LIMITS } from './plan.js'
+import { modelConfig } from './presets.js'
+import { splitDataset } from './split.js'
+import { TABLE_LIMITS } from './tabular.js'
+
+export interface BuiltinInput {
+  /** As the task's manifest names it, for example `weights.safetensors`. */
+  readonly name: string
+  readonly path: string
+}
+
+export const BUILTIN_NAMES = ['split@1', 'init@1', 'aggregate@1', 'reduce-eval@1'] as const
+
+const METRICS_LIMIT_BYTES = 16 * 1024 * 1024
+
+const count = (most: number) => z.int().min(1).max(most)
+const seed = z.string().min(1).max(200)
+const maxLength = z.int().min(8).max(PLAN_LIMITS.maxLength)
+
+/** `dataset` is the one input, whatever its name. */
+export const SplitParamsSchema = z.strictObject({
+  shards: count(PLAN_LIMITS.shards),
+  evalShards: count(PLAN_LIMITS.shards).default(1),
+  maxLength,
+  seed,
+  format: z.enum(['csv', 'tsv', 'jsonl']).optional(),
+  textColumn: z.string().max(1000).optional(),
+  labelColumn: z.string().max(1000).optional(),
+})
+
+/** No inputs. */
+export const InitParamsSchema = z.strictObject({
+  model: z.string().max(100),
+  classes: z.int().min(2).max(1000),
+  maxLength,
+  seed,
+})
+
+/** Inputs: `weights.safetensors`, `momentum.safetensors`; per shard `delta-NNN.safetensors`, `metrics-NNN.json`. */
+export const AggregateParamsSchema = z.strictObject({
+  shards: count(PLAN_LIMITS.shards),
+  learningRate: z.number().positive().max(10),
+  momentum: z.number().min(0).max(0.999),
+})
+
+/** Inputs: `metrics-NNN.json` of every evaluation shard. */
+export const ReduceEvalParamsSchema = z.strictObject({ shards: count(PLAN_LIMITS.shards) })
+
+const TrainMetricsSchema = z.object({
+  tokens: z.int().positive(),
+  lossStart: z.number(),
+  lossEnd: z.number(),
+})
+
+const EvalMetricsSchema = z.object({
+  n: z.int().positive(),
+  correct: z.int().min(0),
+  nllFixed: z.int().min(0),
+  confusion: z.array(z.array(z.int().min(0))).max(1000),
+})
+
+/**
+ * Runs a built-in task.
+ *
+ * @param name - `split@1` and so on, without the prefix `builtin:`
+ * @param params - checked against the task's schema; unknown keys are refused
+ * @param outDir - created when missing; must be empty
+ * @throws CtdError UNKNOWN_BUILTIN, BAD_PARAMS, INPUT_MISSING, and what the task itself throws
+ */
+export async function runBuiltin(
+  name: string,
+  params: unknown,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  await mkdir(outDir, { recursive: true })
+  switch (name) {
+    case 'split@1':
+      return runSplit(parse(SplitParamsSchema, params, name), inputs, outDir)
+    case 'init@1':
+      return runInit(parse(InitParamsSchema, params, name), outDir)
+    case 'aggregate@1':
+      return runAggregate(parse(AggregateParamsSchema, params, name), inputs, outDir)
+    case 'reduce-eval@1':
+      return runReduceEval(parse(ReduceEvalParamsSchema, params, name), inputs, outDir)
+    default:
+      throw new CtdError('UNKNOWN_BUILTIN', `there is no built-in task "${name.slice(0, 60)}"`, {
+        hint: `known: ${BUILTIN_NAMES.join(', ')}`,
+      })
+  }
+}
+
+async function runSplit(
+  params: z.infer<typeof SplitParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const [dataset, second] = inputs
+  if (dataset === undefined || second !== undefined) {
+    throw new CtdError('INPUT_MISSING', 'split@1 takes exactly one input, the dataset')
+  }
+  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), params, outDir)
+}
+
+async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {
+  const { classes, maxLength: length } = params
+  await initialise(modelConfig(params.model, { classes, maxLength: length }), params.seed, outDir)
+}
+
+async function runAggregate(
+  { shards, learningRate, momentum }: z.infer<typeof AggregateParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const updates = []
+  for (let shard = 0; shard < shards; shard++) {
+    const deltaPath = inputPath(inputs, numbered('delta', shard, 'safetensors'))
+    const { tokens, lossStart, lossEnd } = await readMetrics(inputs, shard, TrainMetricsSchema)
+    updates.push({ deltaPath, tokens, lossStart, lossEnd })
+  }
+  const weightsPath = inputPath(inputs, 'weights.safetensors')
+  const momentumPath = inputPath(inputs, 'momentum.safetensors')
+  await aggregate({ weightsPath, momentumPath, updates, outer: { learningRate, momentum } }, outDir)
+}
+
+/** Adds up the counts of all evaluation shards; writes `metrics.json`. */
+async function runReduceEval(
+  { shards }: z.infer<typeof ReduceEvalParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  let [n, correct, nllFixed] = [0, 0, 0]
+  const confusion: number[][] = []
+  for (let shard = 0; shard < shards; shard++) {
+    const metrics = await readMetrics(inputs, shard, EvalMetricsSchema)
+    n += metrics.n
+    correct += metrics.correct
+    nllFixed += metrics.nllFixed
+    for (const [i, row] of metrics.confusion.entries()) {
+      confusion[i] = row.map((value, j) => value + (confusion[i]?.[j] ?? 0))
+    }
+  }
+  const summary = {
+    accuracy: correct / n,
+    confusion,
+    correct,
+    loss: nllFixed / 2 ** 20 / n,
+    n,
+    nllFixed,
+  }
+  await writeFile(join(outDir, 'metrics.json'), canonicalJson(summary), { flag: 'wx' })
+}
+
+function parse<T>(schema: z.ZodType<T>, params: unknown, name: string): T {
+  const result = schema.safeParse(params)
+  if (result.success) return result.data
+  throw new CtdError('BAD_PARAMS', `${name}: ${z.prettifyError(result.error)}`)
+}
+
+function numbered(prefix: string, index: number, extension: string): string {
+  return `${prefix}-${String(index).padStart(3, '0')}.${extension}`
+}
+
+function inputPath(inputs: readonly BuiltinInput[], name: string): string {
+  const input = inputs.find((candidate) => candidate.name === name)
+  if (input === undefined) throw new CtdError('INPUT_MISSING', `the task lacks its input ${name}`)
+  return input.path
+}
+
+async function readMetrics<T>(
+  inputs: readonly BuiltinInput[],
+  shard: number,
+  schema: z.ZodType<T>,
+): Promise<T> {
+  const name = numbered('metrics', shard, 'json')
+  const bytes = await readBounded(inputPath(inputs, name), METRICS_LIMIT_BYTES)
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes))
+  } catch (cause) {
+    throw new CtdError('METRICS_MALFORMED', `${name} is no JSON`, { cause })
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw new CtdError('METRICS_MALFORMED', `${name}: ${z.prettifyError(result.error)}`)
+}
+
+async function readBounded(path: string, limitBytes: number): Promise<Uint8Array> {
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    if (size > limitBytes) {
+      throw new CtdError('INPUT_TOO_LARGE', `an input has ${size} bytes, at most ${limitBytes} are read`)
+    }
+    return await readFile(file)
+  } finally {
+    await file.close()
+  }
+}

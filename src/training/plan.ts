@@ -1,0 +1,287 @@
+/**
+ * The plan of a training job: how many rounds of how many steps at which learning rates, and what
+ * it will cost. A pure function of the job, so every peer derives the same tasks.
+ */
+import { CtdError } from '../errors.js'
+import type { OuterOptimiser } from './aggregate.js'
+import { modelConfig, parameterSpecs, presetTraining, type ModelConfig } from './presets.js'
+import { elementCount } from './safetensors.js'
+import { evalRowCount } from './split.js'
+
+export interface TrainingSpec {
+  readonly model: string
+  /** Rows of the dataset, those for evaluation included. */
+  readonly rows: number
+  readonly classes: number
+  readonly epochs: number
+  readonly seed: string
+  /** Shards, that is tasks side by side; default 2, fewer when the rows are few. */
+  readonly shards?: number | undefined
+  /** Rows of a shard in one step; default by preset. */
+  readonly batchSize?: number | undefined
+  /** Peak of the schedule; default by preset. */
+  readonly learningRate?: number | undefined
+  readonly maxLength?: number | undefined
+}
+
+export interface InnerOptimiser {
+  readonly beta1: number
+  readonly beta2: number
+  readonly epsilon: number
+  readonly weightDecay: number
+  /** Largest L2 norm of a gradient; larger ones are scaled down to it. */
+  readonly clipNorm: number
+}
+
+export interface RoundPlan {
+  /** Batches of the shard's stream that earlier rounds used. */
+  readonly startStep: number
+  /** One per step. */
+  readonly learningRates: readonly number[]
+}
+
+export interface TrainingPlan {
+  readonly model: ModelConfig
+  readonly seed: string
+  readonly shards: number
+  readonly evalShards: number
+  readonly trainRows: number
+  readonly evalRows: number
+  readonly batchSize: number
+  readonly epochs: number
+  readonly totalSteps: number
+  readonly rounds: readonly RoundPlan[]
+  readonly inner: InnerOptimiser
+  readonly outer: OuterOptimiser
+}
+
+export const PLAN_LIMITS = {
+  epochs: 1000,
+  rows: 5_000_000,
+  shards: 256,
+  batchSize: 1024,
+  maxLength: 512,
+  rounds: 1000,
+} as const
+
+const DEFAULT_SHARDS = 2
+/** Rounds of a job, unless its steps are too many or too few for that. */
+const ROUNDS = 5
+/** Steps of a round at most; more local steps than this let shards drift apart (DiLoCo: 500). */
+const MAX_STEPS_PER_ROUND = 500
+/** From so many rounds on, momentum pays; with fewer it overshoots (FedAvg then). */
+const ROUNDS_FOR_MOMENTUM = 10
+/** Share of all steps over which the learning rate rises. */
+const WARM_UP_SHARE = 0.1
+/** The optimiser starts every round from zero; its first steps of a round are smaller. */
+const ROUND_WARM_UP_STEPS = 3
+/** The schedule ends at this share of its peak. */
+const FLOOR = 0.02
+
+/** Loshchilov and Hutter 2019; betas as in Devlin et al. 2018. */
+export const INNER_OPTIMISER: InnerOptimiser = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  clipNorm: 1,
+}
+
+/**
+ * Plans a job.
+ *
+ * @throws CtdError UNKNOWN_MODEL, BAD_TRAINING_SPEC
+ */
+export function planTraining(spec: TrainingSpec): TrainingPlan {
+  const preset = presetTraining(spec.model)
+  const evalRows = evalRowCount(spec.rows)
+  const trainRows = spec.rows - evalRows
+  const batchSize = spec.batchSize ?? preset.batchSize
+  const shards = spec.shards ?? Math.max(1, Math.min(DEFAULT_SHARDS, Math.floor(trainRows / batchSize)))
+  assertSpec({ ...spec, shards, batchSize }, trainRows)
+  const model = modelConfig(spec.model, {
+    classes: spec.classes,
+    ...(spec.maxLength === undefined ? {} : { maxLength: spec.maxLength }),
+  })
+  const totalSteps = Math.ceil((trainRows * spec.epochs) / (shards * batchSize))
+  const roundCount = Math.min(totalSteps, Math.max(ROUNDS, Math.ceil(totalSteps / MAX_STEPS_PER_ROUND)))
+  if (roundCount > PLAN_LIMITS.rounds) {
+    throw badSpec(`the job would take ${roundCount} rounds`, 'use more shards or fewer epochs')
+  }
+  const peak = spec.learningRate ?? preset.learningRate
+  return {
+    model,
+    seed: spec.seed,
+    shards,
+    evalShards: 1,
+    trainRows,
+    evalRows,
+    batchSize,
+    epochs: spec.epochs,
+    totalSteps,
+    rounds: planRounds(totalSteps, roundCount, peak),
+    inner: INNER_OPTIMISER,
+    outer:
+      roundCount >= ROUNDS_FOR_MOMENTUM
+        ? { learningRate: 0.7, momentum: 0.9 }
+        : { learningRate: 1, momentum: 0 },
+  }
+}
+
+function assertSpec(
+  spec: TrainingSpec & { readonly shards: number; readonly batchSize: number },
+  trainRows: number,
+): void {
+  const bounds: readonly (readonly [string, number, number, number])[] = [
+    ['rows', spec.rows, 10, PLAN_LIMITS.rows],
+    ['classes', spec.classes, 2, 1000],
+    ['epochs', spec.epochs, 1, PLAN_LIMITS.epochs],
+    ['shards', spec.shards, 1, Math.min(PLAN_LIMITS.shards, trainRows)],
+    ['batchSize', spec.batchSize, 1, PLAN_LIMITS.batchSize],
+    ['maxLength', spec.maxLength ?? 8, 8, PLAN_LIMITS.maxLength],
+  ]
+  for (const [name, value, least, most] of bounds) {
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw badSpec(`${name} is ${value}`, `${name} must be a whole number from ${least} to ${most}`)
+    }
+  }
+  const rate = spec.learningRate ?? 1e-3
+  if (!(rate > 0 && rate <= 1)) throw badSpec(`learningRate is ${rate}`, 'use a rate of at most 1')
+}
+
+function badSpec(message: string, hint: string): CtdError {
+  return new CtdError('BAD_TRAINING_SPEC', message, { hint })
+}
+
+function planRounds(totalSteps: number, count: number, peak: number): readonly RoundPlan[] {
+  const schedule = learningRateSchedule(totalSteps, peak)
+  return Array.from({ length: count }, (_, round) => {
+    const startStep = Math.floor((totalSteps * round) / count)
+    const endStep = Math.floor((totalSteps * (round + 1)) / count)
+    const learningRates = schedule
+      .slice(startStep, endStep)
+      .map((rate, step) => rewarm(rate, step, endStep - startStep))
+    return { startStep, learningRates }
+  })
+}
+
+function rewarm(rate: number, step: number, steps: number): number {
+  if (steps < 10 * ROUND_WARM_UP_STEPS || step >= ROUND_WARM_UP_STEPS) return rate
+  return roundRate((rate * (step + 1)) / (ROUND_WARM_UP_STEPS + 1))
+}
+
+/**
+ * The learning rate of every step: a linear rise over a tenth of the steps, then half a cosine
+ * down to 2 % of the peak. Rounded to nine decimals, so that it is short in JSON.
+ */
+export function learningRateSchedule(totalSteps: number, peak: number): readonly number[] {
+  const rising = Math.max(1, Math.floor(totalSteps * WARM_UP_SHARE))
+  return Array.from({ length: totalSteps }, (_, step) => {
+    if (step < rising) return roundRate((peak * (step + 1)) / rising)
+    const done = (step - rising) / Math.max(1, totalSteps - rising)
+    return roundRate(peak * (FLOOR + (1 - FLOOR) * 0.5 * (1 + cosineOfPi(done))))
+  })
+}
+
+function roundRate(rate: number): number {
+  return Math.round(rate * 1e9) / 1e9
+}
+
+/**
+ * cos(pi t) for t in [0, 1] by its Taylor series, to 1e-13: engines may differ in the last bit of
+ * `Math.cos`, but not in sums and products.
+ */
+export function cosineOfPi(t: number): number {
+  if (t > 0.5) return -cosineOfPi(1 - t)
+  const squared = (Math.PI * t) ** 2
+  let term = 1
+  let sum = 1
+  for (let k = 1; k <= 9; k++) {
+    term *= -squared / ((2 * k - 1) * (2 * k))
+    sum += term
+  }
+  return sum
+}
+
+/** `task.json` of a local training task. */
+export function trainTask(plan: TrainingPlan, slot: { readonly round: number; readonly shard: number }) {
+  const round = plan.rounds[slot.round]
+  if (round === undefined || slot.shard >= plan.shards) {
+    throw new CtdError('BAD_SLOT', `the plan has no round ${slot.round}, shard ${slot.shard}`)
+  }
+  return {
+    kind: 'train',
+    version: 1,
+    model: plan.model,
+    steps: round.learningRates.length,
+    startStep: round.startStep,
+    batchSize: plan.batchSize,
+    learningRates: round.learningRates,
+    seed: `${plan.seed}/${slot.shard}`,
+    optimizer: plan.inner,
+  } as const
+}
+
+/** `task.json` of an evaluation task. */
+export function evalTask(plan: TrainingPlan) {
+  return { kind: 'eval', version: 1, model: plan.model, batchSize: 64 } as const
+}
+
+/** `task.json` of the plain loop that the rounds are measured against. */
+export function referenceTask(plan: TrainingPlan, learningRate: number) {
+  return {
+    kind: 'reference',
+    version: 1,
+    model: plan.model,
+    steps: plan.totalSteps,
+    batchSize: plan.batchSize * plan.shards,
+    learningRates: learningRateSchedule(plan.totalSteps, learningRate),
+    seed: `${plan.seed}/reference`,
+    optimizer: plan.inner,
+  } as const
+}
+
+export interface TrainingCost {
+  readonly parameters: number
+  /** Rows that pass forward and backward, all shards and epochs, one replica. */
+  readonly samples: number
+  /** Floating point operations of one replica of all training tasks. */
+  readonly flops: number
+  /** Seconds of one core for one replica of one training task, container start not included. */
+  readonly taskSeconds: number
+  /** Core-seconds of all training tasks and all their replicas. */
+  readonly coreSeconds: number
+  /** Bytes of one replica of one update. */
+  readonly updateBytes: number
+}
+
+/**
+ * What a plan costs, before anything ran.
+ *
+ * A forward pass takes 2 operations per weight of a matrix and token, and 4 per layer, width and
+ * pair of positions for attention; backward twice that (Kaplan et al. 2020).
+ *
+ * @param meanTokens - tokens of a row after padding; the model's longest when unknown
+ * @param gflops - what one core sustains in this model's matrix products, in 1e9 operations a second
+ */
+export function estimateCost(
+  plan: TrainingPlan,
+  { gflops, replicas, meanTokens }: { gflops: number; replicas: number; meanTokens?: number },
+): TrainingCost {
+  const { layers, hidden, intermediate, maxLength } = plan.model
+  const length = meanTokens ?? maxLength
+  const parameters = parameterSpecs(plan.model).reduce((sum, spec) => sum + elementCount(spec.shape), 0)
+  const matrixWeights = layers * (4 * hidden * hidden + 2 * hidden * intermediate)
+  const flopsPerRow = 3 * length * (2 * matrixWeights + 4 * layers * hidden * length)
+  const samples = plan.totalSteps * plan.batchSize * plan.shards
+  const flops = samples * flopsPerRow
+  const seconds = flops / (gflops * 1e9)
+  return {
+    parameters,
+    samples,
+    flops,
+    taskSeconds: seconds / (plan.rounds.length * plan.shards),
+    coreSeconds: seconds * replicas,
+    updateBytes: Math.ceil(parameters * (1 + 4 / 256)),
+  }
+}
