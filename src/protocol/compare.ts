@@ -80,11 +80,7 @@ export function groupResults(
  *
  * @throws CtdError POLICY_UNSUPPORTED for `tensors`
  */
-export function resultDistance(
-  a: ReplicaResult,
-  b: ReplicaResult,
-  policy: ComparePolicy,
-): bigint {
+export function resultDistance(a: ReplicaResult, b: ReplicaResult, policy: ComparePolicy): bigint {
   assertSupported(policy)
   if (a.root === b.root) return 0n
   if (policy.kind !== 'metrics') return APART

@@ -105,7 +105,9 @@ export function judge(input: VerdictInput): Verdict {
   if (new Set(outcomes.map(({ peer }) => peer)).size !== outcomes.length) {
     throw new CtdError('BAD_VERDICT', 'an executor stands in the outcomes of a task twice')
   }
-  const revealed = outcomes.flatMap(({ root, ...rest }) => (root === undefined ? [] : [{ ...rest, root }]))
+  const revealed = outcomes.flatMap(({ root, ...rest }) =>
+    root === undefined ? [] : [{ ...rest, root }],
+  )
   const groups = groupResults(revealed, policy).map((group) => weigh(group, revealed))
   const winner = groups.find((group) => isAccepted(group, groups, input.young))
   if (winner === undefined) return undecided(input, groups)
@@ -162,11 +164,7 @@ function oddsOf(members: readonly Revealed[]): number {
   return [...best.values()].reduce((sum, odds) => sum + odds, 0)
 }
 
-function isAccepted(
-  group: WeighedGroup,
-  groups: readonly WeighedGroup[],
-  young: boolean,
-): boolean {
+function isAccepted(group: WeighedGroup, groups: readonly WeighedGroup[], young: boolean): boolean {
   const others = groups.filter((other) => other !== group)
   if (group.operators.size < VERDICT_RULES.operatorsMin) return false
   if (young) return group.operators.size - sizeOf(others) >= VERDICT_RULES.youngLead
