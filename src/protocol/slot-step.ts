@@ -304,14 +304,11 @@ function freezeReveals(
     frozenBids,
     network: context.network,
     young: election.young,
+    isLast: rankingOf(state, slot).length <= slot.seats,
   })
-  if (verdict.kind === 'escalate' && rankingOf(state, slot).length > slot.seats) {
+  if (verdict.kind === 'escalate') {
     slot.wanted = slot.commitments.size + 1
     return [...effects, ...call(context, state, slot, nowMs)]
-  }
-  if (verdict.kind === 'escalate') {
-    const failure = { code: 'NOT_ENOUGH_PEERS', reason: `${verdict.reason}; no standby is left` }
-    return [...effects, ...close(context, state, slot, nowMs, failure)]
   }
   const failure = verdict.kind === 'reject' ? verdict : undefined
   return [...effects, ...close(context, state, slot, nowMs, failure)]
@@ -332,6 +329,7 @@ function close(
     frozenBids,
     network: context.network,
     young: election.young,
+    isLast: true,
   })
   slot.phase = 'closed'
   const isAccepted = failure === undefined && verdict.kind === 'accept'

@@ -1,0 +1,64 @@
+/** The result of a job from its accepted outputs. */
+import { InvariantError } from '../errors.js'
+import { digestOf, fromHex, utf8 } from '../wire/ids.js'
+import type { Digest } from '../wire/ids.js'
+import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
+import { outputOf } from './job.js'
+import type { Plan } from './plan.js'
+
+const OUTPUTS_DOMAIN = utf8('ctd-outputs-v1\0')
+/** Fixed point of the evaluation's loss sums. */
+const NLL_SCALE = 2 ** 20
+
+/** What `results` shows, from outputs alone: the same for everyone who holds them. */
+export type ResultOutputs = Pick<AcceptedOutput, 'root' | 'metrics' | 'files'>
+
+/** @throws InvariantError when an output is missing */
+export function jobResult(plan: Plan, state: JobRunState): JobResult {
+  return resultOf(plan, (batch, slot) => outputOf(state, batch, slot))
+}
+
+export function resultOf(
+  plan: Plan,
+  output: (batch: number, slot: number) => ResultOutputs | undefined,
+): JobResult {
+  const need = (batch: number, slot: number): ResultOutputs => {
+    const found = output(batch, slot)
+    if (found === undefined) throw new InvariantError(`no output of slot ${batch}/${slot}`)
+    return found
+  }
+  return plan.spec.kind === 'train' ? trainResult(plan, need) : runResult(plan, need)
+}
+
+function trainResult(plan: Plan, need: (batch: number, slot: number) => ResultOutputs): JobResult {
+  const model = plan.artifacts[0]
+  if (model?.file === undefined) throw new InvariantError('a train job has a model')
+  const hash = need(model.batch, model.slot).files?.get(model.file)?.digest
+  if (hash === undefined) throw new InvariantError('the model was not read')
+  const evaluations = (plan.batches.at(-1) ?? []).map(({ batch, slot }) => need(batch, slot).metrics)
+  const sum = (name: string): number =>
+    evaluations.reduce((total, metrics) => total + (metrics[name] ?? 0), 0)
+  const n = sum('n')
+  return {
+    accuracy: n === 0 ? null : sum('correct') / n,
+    hash,
+    loss: n === 0 ? null : sum('nllFixed') / NLL_SCALE / n,
+    correct: sum('correct'),
+    n,
+    rounds: plan.batches.length - 2,
+  }
+}
+
+function runResult(plan: Plan, need: (batch: number, slot: number) => ResultOutputs): JobResult {
+  const outputs = (plan.batches[0] ?? []).map(({ batch, slot }) => need(batch, slot))
+  const [only] = outputs
+  const hash: Digest =
+    outputs.length === 1 && only !== undefined
+      ? only.root
+      : digestOf(OUTPUTS_DOMAIN, ...outputs.map(({ root }) => fromHex(root)))
+  return {
+    accuracy: outputs.length === 1 ? (only?.metrics['accuracy'] ?? null) : null,
+    hash,
+    metrics: outputs.map(({ metrics }) => metrics),
+  }
+}

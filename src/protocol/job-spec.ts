@@ -1,0 +1,79 @@
+/**
+ * What a job asks for, as the manifest carries it: canonical JSON of one of these two forms.
+ * Checked by every peer that considers working on the job.
+ */
+import { z } from 'zod'
+import { CtdError } from '../errors.js'
+import { canonicalJson } from '../training/canonical-json.js'
+import { LIMITS } from '../wire/limits.js'
+
+const text = z.string().max(LIMITS.textBytes)
+
+/** What one replica of a task may use. */
+export const ResourcesSchema = z.strictObject({
+  memoryMiB: z.int().min(16).max(1 << 20),
+  cpus: z.int().min(1).max(256),
+  pids: z.int().min(4).max(4096),
+  outMiB: z.int().min(1).max(1 << 20),
+  gpus: z.int().min(0).max(LIMITS.gpusPerPeer),
+  vramMiB: z.int().min(0).max(1 << 20),
+  isolation: z.enum(['runc', 'runsc', 'kata']),
+  timeoutMs: z.int().min(1000).max(LIMITS.taskTimeoutMs),
+})
+export type Resources = z.infer<typeof ResourcesSchema>
+
+const TrainSpecSchema = z.strictObject({
+  kind: z.literal('train'),
+  model: text,
+  epochs: z.int().min(1),
+  seed: text,
+  rows: z.int().min(1),
+  classes: z.int().min(2),
+  shards: z.int().min(1).optional(),
+  batchSize: z.int().min(1).optional(),
+  learningRate: z.number().positive().optional(),
+  maxLength: z.int().min(8),
+  format: z.enum(['csv', 'tsv', 'jsonl']),
+  textColumn: text,
+  labelColumn: text,
+  resources: ResourcesSchema,
+})
+export type TrainSpec = z.infer<typeof TrainSpecSchema>
+
+const RunSpecSchema = z.strictObject({
+  kind: z.literal('run'),
+  command: z.array(z.string().max(4096)).min(1).max(256),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/), z.string().max(4096)),
+  seed: text,
+  tasks: z.int().min(1).max(LIMITS.slotsPerBatch),
+  resources: ResourcesSchema,
+})
+export type RunSpec = z.infer<typeof RunSpecSchema>
+
+export type JobSpec = TrainSpec | RunSpec
+const JobSpecSchema = z.discriminatedUnion('kind', [TrainSpecSchema, RunSpecSchema])
+
+/** The one encoding of a spec. */
+export function encodeSpec(spec: JobSpec): Uint8Array {
+  const bytes = new TextEncoder().encode(canonicalJson(JobSpecSchema.parse(spec)))
+  if (bytes.length > LIMITS.specBytes) {
+    throw new CtdError('SPEC_TOO_LARGE', `the job description has ${bytes.length} bytes`, {
+      hint: `at most ${LIMITS.specBytes}; put long arguments into an input file`,
+    })
+  }
+  return bytes
+}
+
+/** @throws CtdError SPEC_INVALID unless the bytes are the one encoding of a valid spec */
+export function decodeSpec(bytes: Uint8Array): JobSpec {
+  let spec: JobSpec
+  try {
+    spec = JobSpecSchema.parse(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)))
+  } catch (cause) {
+    throw new CtdError('SPEC_INVALID', 'the job description is not valid', { cause })
+  }
+  if (Buffer.compare(encodeSpec(spec), bytes) !== 0) {
+    throw new CtdError('SPEC_INVALID', 'the job description is not in its one encoding')
+  }
+  return spec
+}

@@ -1,0 +1,467 @@
+/**
+ * A requester's part in its job: offer batch after batch, hand each slot to the stewards' part as
+ * soon as its inputs are known, collect what was accepted, end the job.
+ *
+ * `stepJob` owns the state it is given and changes it in place; it is deterministic, so a job is
+ * rebuilt after a restart by replaying its events.
+ */
+import { seal } from '../wire/envelope.js'
+import type { Opened } from '../wire/envelope.js'
+import type { TaskInput } from '../wire/generated/task.js'
+import { fromHex, peerIdFromPublicKey, toHex } from '../wire/ids.js'
+import type { Digest, PeerId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
+import { stepAssignment } from './assignment-step.js'
+import { createAssignment } from './assignment.js'
+import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
+import { keysOf } from './ballot.js'
+import { jobResult } from './job-result.js'
+import { outputOf } from './job.js'
+import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState } from './job.js'
+import { parseMetrics } from './metrics.js'
+import type { PlannedInput, PlannedSlot } from './plan.js'
+import { slotVerdict } from './slot-verdict.js'
+
+/** Elections of one batch after rejected tasks, before the job is given up. */
+const REJECTIONS_MAX = 3
+const RETRY_FIRST_MS = 500
+const RETRY_MAX_MS = 15_000
+/** Rejections that other executors may mend. */
+const RETRYABLE: ReadonlySet<string> = new Set([
+  'NO_EXECUTORS_LEFT',
+  'UNDECIDED',
+  'TOO_FEW_REVEALS',
+  'ONE_OPERATOR',
+  'MARGIN',
+  'NO_ESTABLISHED',
+])
+
+export function stepJob(context: JobContext, state: JobRunState, event: JobEvent): JobEffect[] {
+  if (isEnded(state)) return []
+  switch (event.type) {
+    case 'started':
+      return [notify('job:submitted', {}), ...advance(context, state, event.nowMs)]
+    case 'restarted':
+      return onRestarted(context, state, event.nowMs)
+    case 'cancelled':
+      return end(context, state, 'cancelled', 'CANCELLED', event.reason, event.nowMs)
+    case 'failed':
+      return end(context, state, 'failed', event.code, event.reason, event.nowMs)
+    case 'peersAsked':
+      return onPeersAsked(context, state, event)
+    case 'retryDue':
+      return onRetryDue(state, event.batch)
+    case 'outputRead':
+      return onOutputRead(context, state, event)
+    case 'outputLost':
+      return onOutputLost(context, state, event)
+    case 'assignment':
+      return onAssignment(context, state, event.batch, event.event)
+  }
+}
+
+export function isEnded(state: JobRunState): boolean {
+  return state.status === 'succeeded' || state.status === 'failed' || state.status === 'cancelled'
+}
+
+function notify(event: string, fields: Readonly<Record<string, unknown>>): JobEffect {
+  return { type: 'notify', event, fields }
+}
+
+/** Offers what can be offered, starts what is ready, ends the job when all is accepted. */
+function advance(context: JobContext, state: JobRunState, nowMs: number): JobEffect[] {
+  const effects: JobEffect[] = []
+  for (const batch of state.batches) {
+    const before = state.batches[batch.index - 1]
+    // The next batch is elected while this one computes.
+    const isDue = before === undefined || before.status === 'done' || isUnderWay(before)
+    if (batch.status === 'waiting' && isDue) {
+      batch.status = 'asking'
+      batch.waitingSinceMs = nowMs
+      effects.push({ type: 'askPeers', batch: batch.index })
+    }
+    if (batch.status === 'assigned') effects.push(...startReady(context, state, batch, nowMs))
+    if (isEnded(state)) return effects
+  }
+  if (state.batches.every((batch) => batch.status === 'done')) {
+    effects.push(...succeed(context, state, nowMs))
+  }
+  return effects
+}
+
+function isUnderWay(batch: BatchState): boolean {
+  return batch.status === 'assigned' && batch.assignment?.phase === 'elected'
+}
+
+function startReady(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  nowMs: number,
+): JobEffect[] {
+  const { assignment } = batch
+  if (assignment === undefined || assignment.phase !== 'elected') return []
+  const effects: JobEffect[] = []
+  for (const slot of context.plan.batches[batch.index] ?? []) {
+    const isOpen = assignment.slots[slot.slot]?.phase === 'waiting' && !batch.outputs.has(slot.slot)
+    if (!isOpen) continue
+    const ready = resolveInputs(context, state, slot)
+    if (ready === undefined) continue
+    const event: AssignmentEvent = { type: 'taskReady', slot: slot.slot, nowMs, ...ready }
+    effects.push(...passOn(context, state, batch, stepAssignment(context, assignment, event), nowMs))
+  }
+  return effects
+}
+
+/** The inputs of a slot with their digests, or undefined while one is still to come. */
+export function resolveInputs(
+  context: Pick<JobContext, 'manifest' | 'requester'>,
+  state: JobRunState,
+  slot: PlannedSlot,
+): { inputs: TaskInput[]; providers: PeerId[] } | undefined {
+  const providers = new Set<PeerId>()
+  const inputs: TaskInput[] = []
+  for (const input of slot.inputs) {
+    const resolved = resolveInput(context.manifest, state, input)
+    if (resolved === undefined) return undefined
+    inputs.push(resolved.input)
+    for (const peer of resolved.providers) providers.add(peer)
+  }
+  // The requester holds a copy of what it was given and of most that was accepted.
+  const others = [...providers].slice(0, LIMITS.providersPerTask - 1)
+  return { inputs, providers: [...new Set([...others, context.requester])] }
+}
+
+function resolveInput(
+  manifest: Opened<'manifest'>,
+  state: JobRunState,
+  { name, source }: PlannedInput,
+): { input: TaskInput; providers: readonly PeerId[] } | undefined {
+  if (source.kind === 'job') {
+    const found = manifest.message.inputs.find((candidate) => candidate.name === source.input)
+    if (found === undefined) return undefined
+    const { digest, sizeBytes, folder } = found
+    return { input: { name, digest, sizeBytes, folder }, providers: [] }
+  }
+  const output = outputOf(state, source.batch, source.slot)
+  const file = output?.files?.get(source.path)
+  if (output === undefined || file === undefined) return undefined
+  const { digest, sizeBytes } = file
+  return {
+    input: { name, digest: fromHex(digest), sizeBytes, folder: false },
+    providers: output.providers,
+  }
+}
+
+function onPeersAsked(
+  context: JobContext,
+  state: JobRunState,
+  event: Extract<JobEvent, { type: 'peersAsked' }>,
+): JobEffect[] {
+  const batch = state.batches[event.batch]
+  if (batch === undefined || batch.status !== 'asking') return []
+  batch.attempt += 1
+  const { resources } = context.plan
+  const offer = seal(
+    context.network,
+    'offer',
+    {
+      jobId: fromHex(context.jobId),
+      batch: batch.index,
+      attempt: batch.attempt,
+      slots: context.plan.batches[batch.index]?.length ?? 0,
+      replicas: context.replicas,
+      requirements: {
+        memoryMib: resources.memoryMiB,
+        diskMib: resources.outMiB,
+        gpus: resources.gpus,
+        vramMib: resources.vramMiB,
+        isolation: resources.isolation,
+      },
+      bidWindowMs: context.bidWindowMs,
+      openWindowMs: context.openWindowMs,
+      auditPpm: context.auditPpm,
+      stewards: keysOf([context.signer.peerId]),
+      diversity: context.diversity,
+    },
+    context.signer,
+  )
+  batch.status = 'assigned'
+  batch.assignment = createAssignment(offer, event.peers)
+  return [
+    { type: 'publish', opened: offer, to: event.peers },
+    { type: 'timer', name: timerName(batch, 'bids'), ms: context.bidWindowMs },
+    notify('task:offered', { batch: batch.index, attempt: batch.attempt, asked: event.peers.length }),
+  ]
+}
+
+/** Timer names carry batch and attempt, so that a late one of an old attempt hits nothing. */
+function timerName(batch: BatchState, name: string): string {
+  return `${batch.index}/${batch.attempt}/${name}`
+}
+
+/** The batch, attempt and name of an assignment's timer; undefined for other timers. */
+export function parseTimer(
+  name: string,
+): { batch: number; attempt: number; name: string } | undefined {
+  const match = /^(\d+)\/(\d+)\/(.+)$/.exec(name)
+  if (match === null) return undefined
+  return { batch: Number(match[1]), attempt: Number(match[2]), name: match[3] ?? '' }
+}
+
+function onAssignment(
+  context: JobContext,
+  state: JobRunState,
+  index: number,
+  event: AssignmentEvent,
+): JobEffect[] {
+  const batch = state.batches[index]
+  if (batch?.assignment === undefined || batch.status !== 'assigned') return []
+  const effects = stepAssignment(context, batch.assignment, event)
+  return passOn(context, state, batch, effects, event.nowMs)
+}
+
+/** Translates what a batch asks for into what the job asks for. */
+function passOn(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  effects: readonly AssignmentEffect[],
+  nowMs: number,
+): JobEffect[] {
+  return effects.flatMap((effect): JobEffect[] => {
+    switch (effect.type) {
+      case 'publish':
+        return [effect]
+      case 'timer':
+        return [{ ...effect, name: timerName(batch, effect.name) }]
+      case 'clearTimer':
+        return [{ type: 'clearTimer', name: timerName(batch, effect.name) }]
+      case 'weigh':
+        return [{ type: 'weigh', batch: batch.index, bids: effect.bids }]
+      case 'called':
+        return [notify('task:called', { batch: batch.index, slot: effect.slot, peer: effect.peer })]
+      case 'elected': {
+        state.status = 'running'
+        state.code = ''
+        state.reason = ''
+        const weights = [...effect.election.weights].map(([peer, ppm]) => ({ peer, ppm: Number(ppm) }))
+        const { young, slots } = effect.election
+        const rankings = slots.map((slot) => slot.ranking)
+        return [
+          notify('task:elected', { batch: batch.index, young, weights, rankings }),
+          ...advance(context, state, nowMs),
+        ]
+      }
+      case 'unelectable':
+        return retry(context, state, batch, effect.code, effect.reason, nowMs)
+      case 'slotClosed':
+        return onSlotClosed(context, state, batch, effect, nowMs)
+    }
+  })
+}
+
+function onSlotClosed(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  effect: Extract<AssignmentEffect, { type: 'slotClosed' }>,
+  nowMs: number,
+): JobEffect[] {
+  const { message } = effect.receipt
+  const fields = {
+    batch: batch.index,
+    slot: effect.slot,
+    name: context.plan.batches[batch.index]?.[effect.slot]?.name,
+    young: message.young,
+    executors: receiptExecutors(effect.receipt),
+  }
+  if (message.verdict !== 'accepted') {
+    const { code, reason } = splitReason(message.reason)
+    const told = notify('task:rejected', { ...fields, code, reason })
+    return [told, ...onRejected(context, state, batch, code, reason, nowMs)]
+  }
+  const providers = fields.executors.flatMap(({ peer, outcome }) =>
+    outcome === 'agreed' ? [peer] : [],
+  )
+  const root = toHex(message.outputRoot) as Digest
+  const metrics = acceptedMetrics(context, batch, effect.slot)
+  batch.outputs.set(effect.slot, {
+    root,
+    metrics,
+    providers,
+    files: undefined,
+    receipt: effect.receipt,
+  })
+  return [
+    notify('task:accepted', { ...fields, root, metrics }),
+    { type: 'readOutput', batch: batch.index, slot: effect.slot, root, providers },
+  ]
+}
+
+function receiptExecutors(
+  receipt: Opened<'receipt'>,
+): Array<{ readonly peer: PeerId; readonly outcome: string }> {
+  return receipt.message.executors.map(({ peer, outcome }) => ({
+    peer: peerIdFromPublicKey(peer),
+    outcome,
+  }))
+}
+
+/** `CODE: words` of a receipt's reason. */
+export function splitReason(reason: string): { code: string; reason: string } {
+  const at = reason.indexOf(': ')
+  return at < 0 ? { code: reason, reason } : { code: reason.slice(0, at), reason: reason.slice(at + 2) }
+}
+
+/** The numbers that the agreeing executors revealed. */
+function acceptedMetrics(
+  context: JobContext,
+  batch: BatchState,
+  index: number,
+): Record<string, number> {
+  const { assignment } = batch
+  const slot = assignment?.slots[index]
+  if (slot === undefined || assignment?.frozenBids === undefined) return {}
+  const verdict = slotVerdict({
+    reveals: [...slot.reveals.values()],
+    network: context.network,
+    frozenBids: assignment.frozenBids,
+    young: assignment.election?.young ?? true,
+    isLast: true,
+  })
+  if (verdict.kind !== 'accept') return {}
+  const agreed = [...slot.reveals.values()].find((reveal) => verdict.agreed.includes(reveal.author))
+  return agreed === undefined ? {} : parseMetrics(agreed.message.metrics)
+}
+
+function onRejected(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  code: string,
+  reason: string,
+  nowMs: number,
+): JobEffect[] {
+  batch.rejections += 1
+  if (!RETRYABLE.has(code) || batch.rejections > REJECTIONS_MAX) {
+    return end(context, state, 'failed', code, reason, nowMs)
+  }
+  return retry(context, state, batch, code, reason, nowMs)
+}
+
+/** Offers a batch anew after a while; what was accepted stays accepted. */
+function retry(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  code: string,
+  reason: string,
+  nowMs: number,
+): JobEffect[] {
+  if (nowMs - batch.waitingSinceMs > context.queueTimeoutMs) {
+    return end(context, state, 'failed', code, reason, nowMs)
+  }
+  batch.status = 'retrying'
+  state.status = 'pending'
+  state.code = code
+  state.reason = reason
+  const ms = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(batch.attempt, 10))
+  return [
+    { type: 'timer', name: `retry:${batch.index}`, ms },
+    notify('job:waiting', { batch: batch.index, code, reason, retryMs: ms }),
+  ]
+}
+
+function onRetryDue(state: JobRunState, index: number): JobEffect[] {
+  const batch = state.batches[index]
+  if (batch === undefined || batch.status !== 'retrying') return []
+  batch.status = 'asking'
+  return [{ type: 'askPeers', batch: index }]
+}
+
+function onOutputRead(
+  context: JobContext,
+  state: JobRunState,
+  event: Extract<JobEvent, { type: 'outputRead' }>,
+): JobEffect[] {
+  const batch = state.batches[event.batch]
+  const output = batch?.outputs.get(event.slot)
+  if (batch === undefined || output === undefined) return []
+  output.files = new Map(event.files.map((file) => [file.path, file]))
+  const slots = context.plan.batches[batch.index] ?? []
+  if (slots.every((slot) => batch.outputs.get(slot.slot)?.files !== undefined)) {
+    batch.status = 'done'
+  }
+  return advance(context, state, event.nowMs)
+}
+
+/** Nobody serves an accepted output any more: the task runs again. */
+function onOutputLost(
+  context: JobContext,
+  state: JobRunState,
+  event: Extract<JobEvent, { type: 'outputLost' }>,
+): JobEffect[] {
+  const batch = state.batches[event.batch]
+  if (batch === undefined || !batch.outputs.delete(event.slot)) return []
+  const reason = 'the peers that hold an accepted output cannot be reached'
+  return onRejected(context, state, batch, 'NO_EXECUTORS_LEFT', reason, event.nowMs)
+}
+
+function onRestarted(context: JobContext, state: JobRunState, nowMs: number): JobEffect[] {
+  const effects: JobEffect[] = [notify('job:resumed', {})]
+  for (const batch of state.batches) {
+    for (const [slot, output] of batch.outputs) {
+      const { root, providers } = output
+      if (output.files !== undefined) continue
+      effects.push({ type: 'readOutput', batch: batch.index, slot, root, providers })
+    }
+    const isOpen = (context.plan.batches[batch.index] ?? []).some(
+      (slot) => !batch.outputs.has(slot.slot),
+    )
+    const isHanging = batch.status === 'assigned' || batch.status === 'asking' || batch.status === 'retrying'
+    if (!isOpen || !isHanging) continue
+    batch.status = 'asking'
+    batch.waitingSinceMs = nowMs
+    effects.push({ type: 'askPeers', batch: batch.index })
+  }
+  return [...effects, ...advance(context, state, nowMs)]
+}
+
+function succeed(context: JobContext, state: JobRunState, nowMs: number): JobEffect[] {
+  const result = jobResult(context.plan, state)
+  state.result = result
+  return end(context, state, 'succeeded', '', '', nowMs)
+}
+
+function end(
+  context: JobContext,
+  state: JobRunState,
+  status: 'succeeded' | 'failed' | 'cancelled',
+  code: string,
+  reason: string,
+  nowMs: number,
+): JobEffect[] {
+  state.status = status
+  state.code = code
+  state.reason = reason
+  state.endedMs = nowMs
+  const result = state.result === undefined ? '' : JSON.stringify(state.result)
+  const opened = seal(
+    context.network,
+    'jobEnd',
+    {
+      jobId: fromHex(context.jobId),
+      status,
+      code,
+      reason: reason.slice(0, LIMITS.textBytes),
+      result: new TextEncoder().encode(result),
+    },
+    context.signer,
+  )
+  return [
+    { type: 'publish', opened, to: [] },
+    notify(`job:${status}`, { code, reason, result: state.result }),
+    { type: 'ended' },
+  ]
+}

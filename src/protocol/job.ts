@@ -1,0 +1,138 @@
+/** The state of a job at its requester, the events that move it and the effects it asks for. */
+import type { AnyOpened, Opened } from '../wire/envelope.js'
+import type { JobManifest } from '../wire/generated/job.js'
+import type { Digest, PeerId } from '../wire/ids.js'
+import type {
+  AssignmentContext,
+  AssignmentEffect,
+  AssignmentEvent,
+  AssignmentState,
+} from './assignment.js'
+import type { Plan } from './plan.js'
+
+export interface JobContext extends AssignmentContext {
+  readonly manifest: Opened<'manifest'>
+  readonly plan: Plan
+  readonly bidWindowMs: number
+  readonly openWindowMs: number
+  readonly diversity: 'operator' | 'operator-and-address'
+  /** How long a job may wait for peers before it fails. */
+  readonly queueTimeoutMs: number
+}
+
+export interface OutputFile {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly digest: Digest
+}
+
+/** The accepted output of a slot. */
+export interface AcceptedOutput {
+  readonly root: Digest
+  /** Numbers of `/out/metrics.json`. */
+  readonly metrics: Readonly<Record<string, number>>
+  readonly providers: readonly PeerId[]
+  /** Known once the requester has read the folder. */
+  files: ReadonlyMap<string, OutputFile> | undefined
+  readonly receipt: Opened<'receipt'>
+}
+
+export interface BatchState {
+  readonly index: number
+  status: 'waiting' | 'asking' | 'assigned' | 'retrying' | 'done'
+  attempt: number
+  /** Rejected tasks so far; each asks for a fresh election. */
+  rejections: number
+  waitingSinceMs: number
+  assignment: AssignmentState | undefined
+  readonly outputs: Map<number, AcceptedOutput>
+}
+
+export interface JobRunState {
+  status: 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled'
+  code: string
+  reason: string
+  endedMs: number | undefined
+  result: JobResult | undefined
+  readonly batches: BatchState[]
+}
+
+/** `accuracy` is null where a job has none; `hash` names the model or the output. */
+export interface JobResult {
+  readonly accuracy: number | null
+  readonly hash: Digest
+  readonly [key: string]: unknown
+}
+
+export type JobEvent = { readonly nowMs: number } & (
+  | { readonly type: 'started' }
+  /** Replayed to the end after a restart: what was under way is offered anew. */
+  | { readonly type: 'restarted' }
+  | { readonly type: 'cancelled'; readonly reason: string }
+  | { readonly type: 'failed'; readonly code: string; readonly reason: string }
+  /** Answers `askPeers`: who is connected now and should answer the offer. */
+  | { readonly type: 'peersAsked'; readonly batch: number; readonly peers: readonly PeerId[] }
+  | { readonly type: 'retryDue'; readonly batch: number }
+  | {
+      readonly type: 'outputRead'
+      readonly batch: number
+      readonly slot: number
+      readonly files: readonly OutputFile[]
+    }
+  | { readonly type: 'outputLost'; readonly batch: number; readonly slot: number }
+  | { readonly type: 'assignment'; readonly batch: number; readonly event: AssignmentEvent }
+)
+
+export type JobEffect =
+  | { readonly type: 'publish'; readonly opened: AnyOpened; readonly to: readonly PeerId[] }
+  | { readonly type: 'askPeers'; readonly batch: number }
+  | { readonly type: 'timer'; readonly name: string; readonly ms: number }
+  | { readonly type: 'clearTimer'; readonly name: string }
+  | {
+      readonly type: 'readOutput'
+      readonly batch: number
+      readonly slot: number
+      readonly root: Digest
+      readonly providers: readonly PeerId[]
+    }
+  | { readonly type: 'weigh'; readonly batch: number; readonly bids: ReadonlyArray<Opened<'bid'>> }
+  | { readonly type: 'ended' }
+  /** For people who watch: what just happened. */
+  | {
+      readonly type: 'notify'
+      readonly event: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
+
+/** The parts of an assignment's effects that pass through unchanged. */
+export type PassedEffect = Extract<AssignmentEffect, { type: 'publish' }>
+
+export function createJob(plan: Plan): JobRunState {
+  return {
+    status: 'pending',
+    code: '',
+    reason: '',
+    endedMs: undefined,
+    result: undefined,
+    batches: plan.batches.map((_, index) => ({
+      index,
+      status: 'waiting',
+      attempt: 0,
+      rejections: 0,
+      waitingSinceMs: 0,
+      assignment: undefined,
+      outputs: new Map(),
+    })),
+  }
+}
+
+/** Every accepted output of a job, by batch and slot. */
+export function outputOf(
+  state: JobRunState,
+  batch: number,
+  slot: number,
+): AcceptedOutput | undefined {
+  return state.batches[batch]?.outputs.get(slot)
+}
+
+export type ManifestInputs = Pick<JobManifest, 'inputs'>

@@ -1,0 +1,260 @@
+/**
+ * The plan of a job: its batches of slots, what each slot runs and where its inputs come from. A
+ * pure function of the manifest, so requester, executor and auditor derive the same tasks.
+ */
+import { canonicalJson } from '../training/canonical-json.js'
+import type { Json } from '../training/canonical-json.js'
+import { evalTask, planTraining, trainTask } from '../training/plan.js'
+import type { TrainingPlan } from '../training/plan.js'
+import { shardFileName } from '../training/split.js'
+import type { JobManifest } from '../wire/generated/job.js'
+import { toHex } from '../wire/ids.js'
+import { decodeSpec } from './job-spec.js'
+import type { JobSpec, Resources, RunSpec, TrainSpec } from './job-spec.js'
+
+/** Where a task's input comes from. */
+export type InputSource =
+  | { readonly kind: 'job'; readonly input: string }
+  /** A file in the accepted output of an earlier slot. */
+  | { readonly kind: 'slot'; readonly batch: number; readonly slot: number; readonly path: string }
+
+export interface PlannedInput {
+  readonly name: string
+  readonly source: InputSource
+}
+
+export type Program =
+  | { readonly kind: 'builtin'; readonly name: string; readonly params: Json }
+  | {
+      readonly kind: 'container'
+      readonly argv: readonly string[]
+      readonly env: Readonly<Record<string, string>>
+    }
+
+export interface PlannedSlot {
+  readonly batch: number
+  readonly slot: number
+  /** For people: `split`, `train r2 s0`, `eval 0`, `run 3`. */
+  readonly name: string
+  readonly stage: 'split' | 'init' | 'train' | 'aggregate' | 'eval' | 'run'
+  readonly round: number
+  readonly index: number
+  readonly program: Program
+  /** Text of `/in/task.json`; empty for none. */
+  readonly taskJson: string
+  readonly inputs: readonly PlannedInput[]
+}
+
+export interface Plan {
+  readonly spec: JobSpec
+  readonly resources: Resources
+  readonly batches: ReadonlyArray<readonly PlannedSlot[]>
+  /** Which accepted outputs are the job's artifacts. */
+  readonly artifacts: readonly Artifact[]
+}
+
+export interface Artifact {
+  /** Where it is written below the results folder. */
+  readonly path: string
+  readonly batch: number
+  readonly slot: number
+  /** A file of the output, or undefined for all of it. */
+  readonly file: string | undefined
+}
+
+/** The trainer inside the CPU and CUDA images. */
+const TRAINER = ['python3', '/opt/ctd/trainer.py'] as const
+
+/** @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC */
+export function planJob(manifest: Pick<JobManifest, 'spec' | 'planSeed' | 'inputs'>): Plan {
+  const spec = decodeSpec(manifest.spec)
+  return spec.kind === 'train'
+    ? planTrain(spec)
+    : planRun(spec, toHex(manifest.planSeed), manifest.inputs.map(({ name }) => name))
+}
+
+/** The rounds and steps of a train job. */
+export function trainingPlanOf(spec: TrainSpec): TrainingPlan {
+  return planTraining(spec)
+}
+
+type Unplaced = Omit<PlannedSlot, 'batch' | 'slot'>
+
+/**
+ * Batch 0 splits and initialises; each further batch is one round, its shards and their
+ * aggregation; the last evaluates.
+ */
+function planTrain(spec: TrainSpec): Plan {
+  const plan = planTraining(spec)
+  const last = plan.rounds.length
+  const batches: Unplaced[][] = [[splitSlot(spec, plan), initSlot(spec, plan)]]
+  for (let round = 0; round < last; round++) {
+    const shards = Array.from({ length: plan.shards }, (_, shard) => trainSlot(plan, round, shard))
+    batches.push([...shards, aggregateSlot(plan, round)])
+  }
+  batches.push(Array.from({ length: plan.evalShards }, (_, shard) => evalSlot(plan, shard)))
+  return {
+    spec,
+    resources: spec.resources,
+    batches: place(batches),
+    artifacts: [
+      { path: 'model.safetensors', batch: last, slot: plan.shards, file: 'weights.safetensors' },
+      { path: 'labels.json', batch: 0, slot: 0, file: 'labels.json' },
+      { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
+      ...Array.from({ length: plan.evalShards }, (_, shard) => ({
+        path: `evaluation-${numbered(shard)}.json`,
+        batch: last + 1,
+        slot: shard,
+        file: 'metrics.json',
+      })),
+    ],
+  }
+}
+
+function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
+  return batches.map((slots, batch) => slots.map((slot, index) => ({ ...slot, batch, slot: index })))
+}
+
+function numbered(index: number): string {
+  return String(index).padStart(3, '0')
+}
+
+/** Where the weights at the start of a round come from. */
+function stateAt(plan: TrainingPlan, round: number): { batch: number; slot: number } {
+  return round === 0 ? { batch: 0, slot: 1 } : { batch: round, slot: plan.shards }
+}
+
+function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
+  const { seed, format, textColumn, labelColumn, maxLength } = spec
+  const { shards, evalShards } = plan
+  const params = { shards, evalShards, maxLength, seed, format, textColumn, labelColumn }
+  return {
+    name: 'split',
+    stage: 'split',
+    round: 0,
+    index: 0,
+    program: { kind: 'builtin', name: 'split@1', params },
+    taskJson: '',
+    inputs: [{ name: 'dataset', source: { kind: 'job', input: 'dataset' } }],
+  }
+}
+
+function initSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
+  const { model, seed, maxLength } = spec
+  const params = { model, classes: plan.model.classes, maxLength, seed }
+  return {
+    name: 'init',
+    stage: 'init',
+    round: 0,
+    index: 0,
+    program: { kind: 'builtin', name: 'init@1', params },
+    taskJson: '',
+    inputs: [],
+  }
+}
+
+function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
+  const data = shardFileName('train', shard)
+  return {
+    name: `train r${round} s${shard}`,
+    stage: 'train',
+    round,
+    index: shard,
+    program: { kind: 'container', argv: TRAINER, env: {} },
+    taskJson: canonicalJson(trainTask(plan, { round, shard }) as unknown as Json),
+    inputs: [
+      {
+        name: 'weights.safetensors',
+        source: { kind: 'slot', ...stateAt(plan, round), path: 'weights.safetensors' },
+      },
+      { name: 'data.safetensors', source: { kind: 'slot', batch: 0, slot: 0, path: data } },
+    ],
+  }
+}
+
+function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
+  const state = stateAt(plan, round)
+  const from = (path: string): InputSource => ({ kind: 'slot', ...state, path })
+  const { learningRate, momentum } = plan.outer
+  const deltas = Array.from({ length: plan.shards }, (_, shard): PlannedInput[] => {
+    const source = { kind: 'slot', batch: round + 1, slot: shard } as const
+    return [
+      {
+        name: `delta-${numbered(shard)}.safetensors`,
+        source: { ...source, path: 'delta.safetensors' },
+      },
+      { name: `metrics-${numbered(shard)}.json`, source: { ...source, path: 'metrics.json' } },
+    ]
+  })
+  return {
+    name: `aggregate r${round}`,
+    stage: 'aggregate',
+    round,
+    index: 0,
+    program: {
+      kind: 'builtin',
+      name: 'aggregate@1',
+      params: { shards: plan.shards, learningRate, momentum },
+    },
+    taskJson: '',
+    inputs: [
+      { name: 'weights.safetensors', source: from('weights.safetensors') },
+      { name: 'momentum.safetensors', source: from('momentum.safetensors') },
+      ...deltas.flat(),
+    ],
+  }
+}
+
+function evalSlot(plan: TrainingPlan, shard: number): Unplaced {
+  const state = stateAt(plan, plan.rounds.length)
+  return {
+    name: `eval ${shard}`,
+    stage: 'eval',
+    round: plan.rounds.length,
+    index: shard,
+    program: { kind: 'container', argv: TRAINER, env: {} },
+    taskJson: canonicalJson(evalTask(plan) as unknown as Json),
+    inputs: [
+      {
+        name: 'weights.safetensors',
+        source: { kind: 'slot', ...state, path: 'weights.safetensors' },
+      },
+      {
+        name: 'data.safetensors',
+        source: { kind: 'slot', batch: 0, slot: 0, path: shardFileName('eval', shard) },
+      },
+    ],
+  }
+}
+
+/** One batch of tasks that differ in `CTD_TASK_INDEX` and `CTD_SEED` alone. */
+function planRun(spec: RunSpec, planSeed: string, inputs: readonly string[]): Plan {
+  const slots = Array.from({ length: spec.tasks }, (_, index): Unplaced => {
+    const env = {
+      ...spec.env,
+      CTD_TASK_INDEX: String(index),
+      CTD_TASK_COUNT: String(spec.tasks),
+      CTD_SEED: `${spec.seed}/${index}`,
+    }
+    return {
+      name: `run ${index}`,
+      stage: 'run',
+      round: 0,
+      index,
+      program: { kind: 'container', argv: spec.command, env },
+      taskJson: canonicalJson({ index, count: spec.tasks, planSeed }),
+      inputs: inputs.map((input) => ({ name: input, source: { kind: 'job', input } })),
+    }
+  })
+  return {
+    spec,
+    resources: spec.resources,
+    batches: place([slots]),
+    artifacts: slots.map((_, slot) => ({
+      path: spec.tasks === 1 ? 'output' : `output-${numbered(slot)}`,
+      batch: 0,
+      slot,
+      file: undefined,
+    })),
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The verdict of a slot from its messages, and what its receipt says of each executor. Stewards,
+ * witnesses and auditors run the same function on the same frozen messages.
+ */
+import type { Opened } from '../wire/envelope.js'
+import { fromHex, peerIdFromPublicKey } from '../wire/ids.js'
+import type { Digest, PeerId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
+import type { Loss } from './assignment.js'
+import { openFrozen } from './ballot.js'
+import { outcomeOf } from './task.js'
+import { judge } from './verdict.js'
+
+export interface VerdictContext {
+  readonly network: string
+  readonly frozenBids: Opened<'freezeBids'>
+}
+
+export type SlotVerdict =
+  | {
+      readonly kind: 'accept'
+      /** Root of the accepted output, 32 bytes, and the outcome all agreed on. */
+      readonly outputRoot: Uint8Array
+      readonly outcome: Digest
+      readonly agreed: readonly PeerId[]
+      readonly dissented: readonly PeerId[]
+      readonly struck: ReadonlySet<PeerId>
+    }
+  | { readonly kind: 'escalate' | 'reject'; readonly code: string; readonly reason: string }
+
+/** Replicas that all differ before a job counts as nondeterministic without asking all seven. */
+const ALL_DIFFERENT_MIN = 4
+
+interface Bidder {
+  readonly operator: PeerId
+  readonly established: boolean
+  readonly reliabilityPpm: number
+}
+
+function biddersOf({ network, frozenBids }: VerdictContext): Map<PeerId, Bidder> {
+  const bids = openFrozen(network, 'bid', frozenBids.message.bids)
+  return new Map(
+    bids.map((bid, i) => {
+      const standing = frozenBids.message.standings[i]
+      return [
+        bid.author,
+        {
+          operator: peerIdFromPublicKey(bid.message.operator),
+          established: standing?.established ?? false,
+          reliabilityPpm: standing?.reliabilityPpm ?? 0,
+        },
+      ]
+    }),
+  )
+}
+
+/**
+ * Judges a slot.
+ *
+ * @param input.reveals - reveals that match their frozen commitments
+ * @param input.isLast - whether the ranking has no standby left, so that nothing can be escalated
+ */
+export function slotVerdict(
+  input: VerdictContext & {
+    readonly reveals: ReadonlyArray<Opened<'reveal'>>
+    readonly young: boolean
+    readonly isLast: boolean
+  },
+): SlotVerdict {
+  const bidders = biddersOf(input)
+  const outcomes = input.reveals.flatMap((reveal) => {
+    const bidder = bidders.get(reveal.author)
+    if (bidder === undefined) return []
+    return [{ peer: reveal.author, ...bidder, root: outcomeOf(reveal.message) }]
+  })
+  const allDiffer = new Set(outcomes.map(({ root }) => root)).size === outcomes.length
+  const isFinal = input.isLast || (allDiffer && outcomes.length >= ALL_DIFFERENT_MIN)
+  const verdict = judge({
+    outcomes,
+    policy: { kind: 'exact' },
+    young: input.young,
+    executed: isFinal ? LIMITS.replicasPerTask : outcomes.length,
+  })
+  if (verdict.kind !== 'accept') {
+    const { code, words } = verdict.reason
+    return { kind: verdict.kind, code, reason: words }
+  }
+  const first = input.reveals.find((reveal) => outcomeOf(reveal.message) === verdict.root)
+  return {
+    kind: 'accept',
+    outputRoot: first?.message.outputRoot ?? fromHex(verdict.root),
+    outcome: verdict.root,
+    agreed: verdict.agreed,
+    dissented: verdict.dissented,
+    struck: new Set(verdict.strikes.map(({ peer }) => peer)),
+  }
+}
+
+export interface ReceiptOutcome {
+  readonly peer: PeerId
+  readonly operator: PeerId
+  readonly outcome: 'agreed' | 'dissented' | 'spared' | Loss['outcome']
+  readonly durationMs: number
+  readonly root: Uint8Array
+}
+
+/**
+ * What a receipt says of every called executor, in the order of the ranking. `spared`: another
+ * result than the accepted one, or any result of a rejected task, without blame.
+ */
+export function receiptOutcomes(
+  input: VerdictContext & {
+    readonly called: readonly PeerId[]
+    readonly verdict: SlotVerdict
+    readonly reveals: ReadonlyMap<PeerId, Opened<'reveal'>>
+    readonly lost: ReadonlyMap<PeerId, Loss>
+  },
+): ReceiptOutcome[] {
+  const bidders = biddersOf(input)
+  return input.called.flatMap((peer): ReceiptOutcome[] => {
+    const operator = bidders.get(peer)?.operator
+    const reveal = input.reveals.get(peer)
+    const loss = input.lost.get(peer)
+    if (operator === undefined) return []
+    if (reveal === undefined) {
+      if (loss === undefined) return []
+      return [{ peer, operator, outcome: loss.outcome, durationMs: 0, root: new Uint8Array(0) }]
+    }
+    const root = fromHex(outcomeOf(reveal.message))
+    const { durationMs } = reveal.message
+    return [{ peer, operator, outcome: judged(input.verdict, peer), durationMs, root }]
+  })
+}
+
+function judged(verdict: SlotVerdict, peer: PeerId): 'agreed' | 'dissented' | 'spared' {
+  if (verdict.kind !== 'accept') return 'spared'
+  if (verdict.agreed.includes(peer)) return 'agreed'
+  return verdict.struck.has(peer) ? 'dissented' : 'spared'
+}
