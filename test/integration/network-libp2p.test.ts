@@ -5,6 +5,8 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { connect } from 'node:net'
 import { after, test } from 'node:test'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { MemoryDatastore } from 'datastore-core'
 import { createLibp2pTransport } from '../../src/network/libp2p-transport.js'
 import type { Libp2pTransportOptions } from '../../src/network/libp2p-transport.js'
 import type { Transport } from '../../src/network/transport.js'
@@ -83,6 +85,25 @@ async function publishUntil(
   assert.ok(done, 'the message arrived')
 }
 
+/** Waits until a condition holds, asking again at each peer event and at least every 100 ms. */
+async function eventually(condition: () => Promise<boolean>, transport: Transport): Promise<void> {
+  const deadline = soon()
+  while (!(await condition())) {
+    deadline.throwIfAborted()
+    const pause = new Promise((resolve) => setTimeout(resolve, 100))
+    await Promise.race([pause, peerEvent(transport, 'connected')])
+  }
+}
+
+/** True once the peer store has written an address of that peer to the datastore. */
+async function remembered(datastore: MemoryDatastore, peer: PeerId): Promise<boolean> {
+  const id = peerIdFromString(peer).toCID().toString()
+  for await (const { key, value } of datastore.query({ prefix: '/peers/' })) {
+    if (key.toString() === `/peers/${id}` && value.length > 60) return true
+  }
+  return false
+}
+
 test('a request is answered once, with the asker known', async () => {
   const [asker, server] = await Promise.all([startTransport(), startTransport()])
   server.onRequest(async (bytes, from) => utf8(`${from} said ${Buffer.from(bytes).toString()}`))
@@ -96,6 +117,155 @@ test('a request is answered once, with the asker known', async () => {
   await assert.rejects(asker.request(server.self, new Uint8Array(65_537), soon()), {
     code: 'MESSAGE_TOO_LARGE',
   })
-  server.onPeer(() => {})
   assert.equal(asker.prefixOf(server.self), '127.0.0.0/24')
+})
+
+test('a handler that throws, a silent peer and an absent peer are PEER_UNREACHABLE', async () => {
+  const [asker, server] = await Promise.all([startTransport(), startTransport()])
+  server.onRequest(async (bytes) => {
+    if (bytes.length === 1) throw new Error('no')
+    return new Promise(() => {})
+  })
+  await asker.dial(addressOf(server), soon())
+  await assert.rejects(asker.request(server.self, new Uint8Array(1), soon()), {
+    code: 'PEER_UNREACHABLE',
+  })
+  await assert.rejects(asker.request(server.self, new Uint8Array(2), AbortSignal.timeout(200)), {
+    code: 'PEER_UNREACHABLE',
+  })
+  const address = addressOf(server)
+  await server.stop()
+  await assert.rejects(asker.dial(address, soon()), { code: 'PEER_UNREACHABLE' })
+  await assert.rejects(asker.dial('/ip4/nonsense', soon()), { code: 'BAD_ADDRESS' })
+})
+
+test('gossip reaches peers that were never introduced, and only what validators accept', async () => {
+  const middle = await startTransport()
+  const [left, right] = await Promise.all([
+    startTransport({ bootstrap: [addressOf(middle)] }),
+    startTransport({ bootstrap: [addressOf(middle)] }),
+  ])
+  const seenViaMiddle: string[] = []
+  const seenByLeft: string[] = []
+  let resolveGood = (): void => {}
+  const good = new Promise<void>((resolve) => {
+    resolveGood = resolve
+  })
+  middle.subscribe(TOPICS[0], async (bytes) =>
+    Buffer.from(bytes).toString().startsWith('good') ? 'accept' : 'ignore',
+  )
+  right.subscribe(TOPICS[0], async (bytes, from) => {
+    if (from === middle.self) seenViaMiddle.push(Buffer.from(bytes).toString())
+    if (seenViaMiddle.length > 0) resolveGood()
+    return 'accept'
+  })
+  left.subscribe(TOPICS[0], async (bytes) => {
+    seenByLeft.push(Buffer.from(bytes).toString())
+    return 'accept'
+  })
+  await publishUntil(async (n) => {
+    await left.publish(TOPICS[0], utf8(`bad ${n}`))
+    await left.publish(TOPICS[0], utf8(`good ${n}`))
+  }, good)
+  assert.ok(seenViaMiddle.every((text) => text.startsWith('good')))
+  assert.deepEqual(seenByLeft, [], 'the own message does not come back')
+  await assert.rejects(left.publish(TOPICS[0], new Uint8Array(65_537)), {
+    code: 'MESSAGE_TOO_LARGE',
+  })
+  await assert.rejects(left.publish('ctd/test/unknown', utf8('x')), { code: 'UNKNOWN_TOPIC' })
+})
+
+test('peers that know only a bootstrap peer find each other, records and blobs', async () => {
+  const hub = await startTransport()
+  const peers = await Promise.all(
+    Array.from({ length: 5 }, () => startTransport({ bootstrap: [addressOf(hub)] })),
+  )
+  const all = [hub, ...peers]
+  await eventually(async () => hub.connectedPeers().length === peers.length, hub)
+  const [first, second, third] = peers
+  assert.ok(first && second && third)
+  await eventually(async () => (await first.dhtPeers(soon())).length === all.length - 1, first)
+  assert.deepEqual(
+    [...(await first.dhtPeers(soon()))].sort(),
+    all
+      .map(({ self }) => self)
+      .filter((peer) => peer !== first.self)
+      .sort(),
+  )
+
+  const key = `/ctd/test/${first.self}`
+  assert.ok((await first.dhtPut(key, utf8('7:new'), soon())) >= 1)
+  await second.dhtPut(key, utf8('5:old'), soon())
+  await first.dhtPut(key, utf8('7:new'), soon())
+  const best = (values: readonly Uint8Array[]): Uint8Array | undefined =>
+    values.toSorted((a, b) => sequenceOf(b) - sequenceOf(a))[0]
+  const value = await third.dhtGet(key, best, soon())
+  assert.equal(Buffer.from(value ?? []).toString(), '7:new')
+  assert.equal(await third.dhtGet('/ctd/test/absent', best, soon()), undefined)
+  await assert.rejects(first.dhtPut(key, utf8('not a record'), soon()), { code: 'RECORD_INVALID' })
+  await assert.rejects(first.dhtPut('/other/x', utf8('1:'), soon()), { code: 'RECORD_INVALID' })
+  await assert.rejects(first.dhtPut(key, new Uint8Array(4097), soon()), {
+    code: 'RECORD_TOO_LARGE',
+  })
+
+  const digest = digestOf(utf8('some blob'))
+  await second.provide(digest, soon())
+  assert.deepEqual(await third.findProviders(digest, soon()), [second.self])
+  third.onRequest(async () => utf8('reached'))
+  const answer = await first.request(third.self, utf8('by id alone'), soon())
+  assert.equal(Buffer.from(answer).toString(), 'reached')
+
+  await hub.stop()
+  assert.equal(
+    Buffer.from(await first.request(third.self, utf8('x'), soon())).toString(),
+    'reached',
+  )
+})
+
+test('a restarted peer dials the peers it remembers when every bootstrap peer is dead', async () => {
+  const hub = await startTransport()
+  const friend = await startTransport({ bootstrap: [addressOf(hub)] })
+  const datastore = new MemoryDatastore()
+  const seed = randomBytes(32)
+  const options = { seed, datastore, bootstrap: [addressOf(hub)] }
+  const before = await startTransport(options)
+  await before.dial(addressOf(friend), soon())
+  friend.onRequest(async () => utf8('still here'))
+  await before.request(friend.self, utf8('x'), soon())
+  await eventually(async () => remembered(datastore, friend.self), before)
+  await before.stop()
+  await hub.stop()
+
+  const again = await createLibp2pTransport({
+    topics: TOPICS,
+    preset: 'local',
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    records: { validate: validateTestRecord, select: newestRecord },
+    ...options,
+  })
+  running.push(again)
+  const met = peerEvent(again, 'connected')
+  await again.start()
+  assert.equal(await met, friend.self)
+})
+
+test('a client that speaks no Noise is refused before it learns anything', async () => {
+  const server = await startTransport()
+  const port = Number(/\/tcp\/(\d+)/.exec(addressOf(server))?.[1])
+  const heard = await new Promise<Buffer>((resolve, reject) => {
+    const chunks: Buffer[] = []
+    const socket = connect(port, '127.0.0.1', () => {
+      for (const line of ['/multistream/1.0.0', '/plaintext/2.0.0', '/tls/1.0.0', '/yamux/1.0.0']) {
+        socket.write(Buffer.concat([Buffer.of(line.length + 1), utf8(`${line}\n`)]))
+      }
+      socket.end()
+    })
+    socket.on('data', (chunk) => chunks.push(chunk))
+    socket.on('error', reject)
+    socket.on('close', () => resolve(Buffer.concat(chunks)))
+  })
+  const refusals = heard.toString().match(/na\n/g) ?? []
+  assert.equal(refusals.length, 3, 'plaintext, TLS and a bare muxer are all refused')
+  assert.doesNotMatch(heard.toString(), new RegExp(server.self))
+  assert.deepEqual(server.connectedPeers(), [])
 })

@@ -1,0 +1,381 @@
+/**
+ * Blobs on disk, each named by its digest: `<dir>/<2 hex>/<digest>` and `<digest>.manifest` beside
+ * it. A blob appears whole or not at all (written aside, synced, renamed), and the owner's quota is
+ * checked before bytes are written.
+ */
+import { constants } from 'node:fs'
+import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CtdError, InvariantError } from '../errors.js'
+import { parseDigest, sha256 } from '../wire/ids.js'
+import type { Digest } from '../wire/ids.js'
+import { BLOB_LIMITS } from './limits.js'
+import { createManifest, parseManifest } from './manifest.js'
+import type { Manifest } from './manifest.js'
+import { PartialBlob } from './partial-blob.js'
+
+const MANIFEST_SUFFIX = '.manifest'
+const TEMPORARY = 'tmp'
+const PARTIAL = 'partial'
+
+export interface BlobStoreOptions {
+  /** The most that all blobs together may take, in bytes; manifests (0.003 %) do not count. */
+  readonly quotaBytes: number
+}
+
+export interface BlobEntry {
+  readonly digest: Digest
+  readonly sizeBytes: number
+}
+
+export interface AddOptions {
+  /** Refuse a longer source. @throws CtdError BLOB_TOO_LARGE */
+  readonly maxBytes?: number
+  readonly signal?: AbortSignal
+}
+
+export class BlobStore {
+  readonly #dir: string
+  readonly #quotaBytes: number
+  readonly #sizes = new Map<Digest, number>()
+  readonly #partials = new Map<Digest, number>()
+  #usedBytes = 0
+  #nextTemporary = 0
+
+  private constructor(dir: string, options: BlobStoreOptions) {
+    this.#dir = dir
+    this.#quotaBytes = options.quotaBytes
+  }
+
+  /**
+   * Opens a folder, creating it where needed; what a crash left half-written is removed, except
+   * verified pieces of unfinished fetches. One process per folder.
+   */
+  static async open(dir: string, options: BlobStoreOptions): Promise<BlobStore> {
+    const store = new BlobStore(dir, options)
+    await rm(join(dir, TEMPORARY), { recursive: true, force: true })
+    await mkdir(join(dir, TEMPORARY), { recursive: true })
+    await mkdir(join(dir, PARTIAL), { recursive: true })
+    await store.#scan()
+    return store
+  }
+
+  /** Bytes taken by blobs and by unfinished fetches and writes. */
+  get usedBytes(): number {
+    return this.#usedBytes
+  }
+
+  get quotaBytes(): number {
+    return this.#quotaBytes
+  }
+
+  has(digest: Digest): boolean {
+    return this.#sizes.has(digest)
+  }
+
+  /** Size in bytes. @throws CtdError BLOB_UNKNOWN */
+  size(digest: Digest): number {
+    const sizeBytes = this.#sizes.get(digest)
+    if (sizeBytes !== undefined) return sizeBytes
+    throw new CtdError('BLOB_UNKNOWN', `this machine does not hold blob ${digest}`, {
+      fields: { digest },
+    })
+  }
+
+  /** The file that holds the blob; read it, never write it. @throws CtdError BLOB_UNKNOWN */
+  path(digest: Digest): string {
+    this.size(digest)
+    return this.#pathOf(digest)
+  }
+
+  list(): readonly BlobEntry[] {
+    return [...this.#sizes].map(([digest, sizeBytes]) => ({ digest, sizeBytes }))
+  }
+
+  /** Adds a copy of a file. @throws CtdError DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE */
+  async addFile(path: string, options: AddOptions = {}): Promise<BlobEntry> {
+    const source = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    try {
+      const status = await source.stat()
+      if (!status.isFile()) throw new CtdError('NOT_A_FILE', `not a regular file: ${path}`)
+      this.#assertRoom(status.size)
+      return await this.addStream(piecesOf(source), options)
+    } finally {
+      await source.close()
+    }
+  }
+
+  addBytes(bytes: Uint8Array): Promise<BlobEntry> {
+    return this.addStream([bytes])
+  }
+
+  /** Adds what a source yields. @throws CtdError DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE */
+  async addStream(
+    source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    options: AddOptions = {},
+  ): Promise<BlobEntry> {
+    const maxBytes = Math.min(options.maxBytes ?? Infinity, BLOB_LIMITS.blobBytes)
+    const temporary = this.#temporaryPath()
+    const hashes: Uint8Array[] = []
+    let sizeBytes = 0
+    try {
+      const file = await open(temporary, 'wx', 0o444)
+      try {
+        for await (const piece of repiece(source)) {
+          options.signal?.throwIfAborted()
+          if (sizeBytes + piece.length > maxBytes) throw tooLarge(maxBytes)
+          this.#take(piece.length)
+          sizeBytes += piece.length
+          await writeAll(file, piece)
+          hashes.push(sha256(piece))
+        }
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      const manifest = createManifest(sizeBytes, hashes)
+      if (this.has(manifest.digest)) await this.#discard(temporary, sizeBytes)
+      else await this.#admit(temporary, manifest)
+      return { digest: manifest.digest, sizeBytes }
+    } catch (error) {
+      await this.#discard(temporary, sizeBytes)
+      throw diskError(error)
+    }
+  }
+
+  /** All bytes of a small blob. @throws CtdError BLOB_UNKNOWN, BLOB_TOO_LARGE */
+  async readBytes(digest: Digest, maxBytes: number): Promise<Uint8Array> {
+    if (this.size(digest) > maxBytes) throw tooLarge(maxBytes)
+    return new Uint8Array(await readFile(this.#pathOf(digest)))
+  }
+
+  /** The manifest of a held blob. @throws CtdError BLOB_UNKNOWN */
+  async readManifest(digest: Digest): Promise<Manifest> {
+    this.size(digest)
+    return parseManifest(new Uint8Array(await readFile(this.#pathOf(digest) + MANIFEST_SUFFIX)))
+  }
+
+  /** Forgets a blob; does nothing for one that is not held. */
+  async remove(digest: Digest): Promise<void> {
+    const sizeBytes = this.#sizes.get(digest)
+    if (sizeBytes === undefined) return
+    this.#sizes.delete(digest)
+    this.#usedBytes -= sizeBytes
+    await rm(this.#pathOf(digest) + MANIFEST_SUFFIX, { force: true })
+    await rm(this.#pathOf(digest), { force: true })
+  }
+
+  /**
+   * Starts or resumes the fetch of a blob whose manifest is known. The space is taken at once.
+   * @throws CtdError DISK_QUOTA, DISK_FULL
+   */
+  async openPartial(manifest: Manifest): Promise<PartialBlob> {
+    const { digest, sizeBytes } = manifest
+    const fresh = !this.#partials.has(digest)
+    if (fresh) {
+      this.#take(sizeBytes)
+      this.#partials.set(digest, sizeBytes)
+    }
+    try {
+      return await PartialBlob.open(this.#partialPath(digest), manifest)
+    } catch (error) {
+      if (fresh) await this.dropPartial(digest)
+      throw diskError(error)
+    }
+  }
+
+  /** The manifest of an unfinished fetch, if there is one. */
+  async partialManifest(digest: Digest): Promise<Manifest | undefined> {
+    if (!this.#partials.has(digest)) return undefined
+    return PartialBlob.readManifest(this.#partialPath(digest), digest)
+  }
+
+  /** Makes a blob of a partial that has all pieces. */
+  async completePartial(partial: PartialBlob): Promise<BlobEntry> {
+    const { manifest } = partial
+    if (!partial.complete) throw new InvariantError('a partial blob still misses pieces')
+    try {
+      await partial.sync()
+      await partial.close()
+      this.#partials.delete(manifest.digest)
+      if (this.has(manifest.digest)) this.#usedBytes -= manifest.sizeBytes
+      else await this.#admit(partial.path, manifest)
+      await PartialBlob.remove(this.#partialPath(manifest.digest))
+      return { digest: manifest.digest, sizeBytes: manifest.sizeBytes }
+    } catch (error) {
+      throw diskError(error)
+    }
+  }
+
+  /** Gives up an unfinished fetch and its space. */
+  async dropPartial(digest: Digest): Promise<void> {
+    const sizeBytes = this.#partials.get(digest)
+    if (sizeBytes === undefined) return
+    this.#partials.delete(digest)
+    this.#usedBytes -= sizeBytes
+    await PartialBlob.remove(this.#partialPath(digest))
+  }
+
+  /** Moves a synced file to its place; the manifest comes last and makes the blob exist. */
+  async #admit(file: string, manifest: Manifest): Promise<void> {
+    const path = this.#pathOf(manifest.digest)
+    await mkdir(join(path, '..'), { recursive: true })
+    const temporary = this.#temporaryPath()
+    const handle = await open(temporary, 'wx', 0o444)
+    try {
+      await writeAll(handle, manifest.bytes)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(file, path)
+    await rename(temporary, path + MANIFEST_SUFFIX)
+    await syncFolder(join(path, '..'))
+    // Two writers of equal bytes took the space twice.
+    if (this.has(manifest.digest)) this.#usedBytes -= manifest.sizeBytes
+    this.#sizes.set(manifest.digest, manifest.sizeBytes)
+  }
+
+  async #discard(temporary: string, sizeBytes: number): Promise<void> {
+    this.#usedBytes -= sizeBytes
+    await rm(temporary, { force: true })
+  }
+
+  /** Finds the blobs on disk: those whose file has the size its manifest says. */
+  async #scan(): Promise<void> {
+    for (const shard of await readdir(this.#dir)) {
+      if (!/^[0-9a-f]{2}$/.test(shard)) continue
+      for (const name of await readdir(join(this.#dir, shard))) {
+        if (/^[0-9a-f]{64}$/.test(name)) await this.#scanBlob(parseDigest(name))
+      }
+    }
+    for (const name of await readdir(join(this.#dir, PARTIAL))) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue
+      const digest = parseDigest(name)
+      const manifest = await PartialBlob.readManifest(this.#partialPath(digest), digest)
+      if (manifest === undefined) {
+        await PartialBlob.remove(this.#partialPath(digest))
+        continue
+      }
+      this.#partials.set(digest, manifest.sizeBytes)
+      this.#usedBytes += manifest.sizeBytes
+    }
+  }
+
+  async #scanBlob(digest: Digest): Promise<void> {
+    const path = this.#pathOf(digest)
+    const { size } = await stat(path)
+    const bytes = await readFile(path + MANIFEST_SUFFIX).catch(() => undefined)
+    const whole = bytes !== undefined && isManifestOf(new Uint8Array(bytes), digest, size)
+    if (whole) {
+      this.#sizes.set(digest, size)
+      this.#usedBytes += size
+    } else {
+      await rm(path, { force: true })
+      await rm(path + MANIFEST_SUFFIX, { force: true })
+    }
+  }
+
+  #assertRoom(sizeBytes: number): void {
+    if (this.#usedBytes + sizeBytes <= this.#quotaBytes) return
+    throw new CtdError(
+      'DISK_QUOTA',
+      `${sizeBytes} more bytes would exceed the storage quota of ${this.#quotaBytes} bytes`,
+      {
+        hint: 'raise the storage quota in the configuration, or remove results no longer needed',
+        fields: { sizeBytes, usedBytes: this.#usedBytes, quotaBytes: this.#quotaBytes },
+      },
+    )
+  }
+
+  #take(sizeBytes: number): void {
+    this.#assertRoom(sizeBytes)
+    this.#usedBytes += sizeBytes
+  }
+
+  #pathOf(digest: Digest): string {
+    return join(this.#dir, digest.slice(0, 2), digest)
+  }
+
+  #partialPath(digest: Digest): string {
+    return join(this.#dir, PARTIAL, digest)
+  }
+
+  #temporaryPath(): string {
+    this.#nextTemporary += 1
+    return join(this.#dir, TEMPORARY, String(this.#nextTemporary))
+  }
+}
+
+/** Turns the disk's own errors into ours; others pass. */
+export function diskError(error: unknown): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error
+  return new CtdError('DISK_FULL', 'the disk is full', {
+    hint: 'free some space on the disk that holds the blobs; what was running goes on afterwards',
+    cause: error,
+  })
+}
+
+function tooLarge(maxBytes: number): CtdError {
+  return new CtdError('BLOB_TOO_LARGE', `the blob is larger than ${maxBytes} bytes`, {
+    fields: { maxBytes },
+  })
+}
+
+function isManifestOf(bytes: Uint8Array, digest: Digest, sizeBytes: number): boolean {
+  try {
+    const manifest = parseManifest(bytes)
+    return manifest.digest === digest && manifest.sizeBytes === sizeBytes
+  } catch {
+    // A torn manifest is removed like a missing one.
+    return false
+  }
+}
+
+async function* piecesOf(file: FileHandle): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const buffer = new Uint8Array(BLOB_LIMITS.pieceBytes)
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, null)
+    if (bytesRead === 0) return
+    yield buffer.subarray(0, bytesRead)
+  }
+}
+
+/** Cuts a source into pieces of 1 MiB and a shorter last one. */
+async function* repiece(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  let piece = new Uint8Array(BLOB_LIMITS.pieceBytes)
+  let length = 0
+  for await (const chunk of source) {
+    for (let at = 0; at < chunk.length;) {
+      const count = Math.min(chunk.length - at, piece.length - length)
+      piece.set(chunk.subarray(at, at + count), length)
+      at += count
+      length += count
+      if (length < piece.length) continue
+      yield piece
+      piece = new Uint8Array(BLOB_LIMITS.pieceBytes)
+      length = 0
+    }
+  }
+  if (length > 0) yield piece.subarray(0, length)
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at)
+    at += bytesWritten
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

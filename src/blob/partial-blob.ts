@@ -1,0 +1,152 @@
+/**
+ * A blob while it is being fetched: its file, its manifest, and one byte per piece that says
+ * "verified". Pieces marked in an earlier run are hashed again on opening, so a crash or a torn
+ * write costs time and never a wrong byte.
+ */
+import { open, readFile, rename, rm } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { InvariantError } from '../errors.js'
+import type { Digest } from '../wire/ids.js'
+import { BLOB_LIMITS } from './limits.js'
+import { isPiece, parseManifest, pieceBytesOf } from './manifest.js'
+import type { Manifest } from './manifest.js'
+
+const MANIFEST_SUFFIX = '.manifest'
+const PIECES_SUFFIX = '.pieces'
+const VERIFIED = 1
+
+export class PartialBlob {
+  readonly manifest: Manifest
+  readonly path: string
+  readonly #file: FileHandle
+  readonly #marks: FileHandle
+  readonly #verified: Uint8Array
+  #missing: number
+  #open = true
+
+  private constructor(
+    path: string,
+    manifest: Manifest,
+    files: { file: FileHandle; marks: FileHandle; verified: Uint8Array },
+  ) {
+    this.path = path
+    this.manifest = manifest
+    this.#file = files.file
+    this.#marks = files.marks
+    this.#verified = files.verified
+    this.#missing = manifest.pieceCount - files.verified.filter((mark) => mark === VERIFIED).length
+  }
+
+  /** Opens or creates the partial at `path`, keeping the pieces that are there and right. */
+  static async open(path: string, manifest: Manifest): Promise<PartialBlob> {
+    const old = await PartialBlob.readManifest(path, manifest.digest)
+    if (old === undefined) {
+      await PartialBlob.remove(path)
+      const temporary = `${path}${MANIFEST_SUFFIX}.new`
+      const handle = await open(temporary, 'w', 0o644)
+      try {
+        await handle.writeFile(manifest.bytes)
+      } finally {
+        await handle.close()
+      }
+      await rename(temporary, path + MANIFEST_SUFFIX)
+    }
+    const file = await openKept(path)
+    try {
+      const marks = await openKept(path + PIECES_SUFFIX)
+      const verified = await verifiedPieces(file, marks, manifest)
+      return new PartialBlob(path, manifest, { file, marks, verified })
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** The manifest stored beside a partial, if it is the right one. */
+  static async readManifest(path: string, digest: Digest): Promise<Manifest | undefined> {
+    try {
+      const manifest = parseManifest(new Uint8Array(await readFile(path + MANIFEST_SUFFIX)))
+      return manifest.digest === digest ? manifest : undefined
+    } catch {
+      // Absent or torn: the fetch starts afresh.
+      return undefined
+    }
+  }
+
+  static async remove(path: string): Promise<void> {
+    for (const suffix of [PIECES_SUFFIX, '', `${MANIFEST_SUFFIX}.new`, MANIFEST_SUFFIX]) {
+      await rm(path + suffix, { force: true })
+    }
+  }
+
+  get complete(): boolean {
+    return this.#missing === 0
+  }
+
+  has(index: number): boolean {
+    return this.#verified[index] === VERIFIED
+  }
+
+  /** Bytes of the pieces that are verified. */
+  get verifiedBytes(): number {
+    let sum = 0
+    this.#verified.forEach((mark, i) => {
+      if (mark === VERIFIED) sum += pieceBytesOf(this.manifest, i)
+    })
+    return sum
+  }
+
+  /** Stores a piece; the caller has checked it with `isPiece`. */
+  async write(index: number, bytes: Uint8Array): Promise<void> {
+    if (!this.#open) throw new InvariantError('the partial blob is closed')
+    const start = index * BLOB_LIMITS.pieceBytes
+    for (let at = 0; at < bytes.length;) {
+      const { bytesWritten } = await this.#file.write(bytes, at, bytes.length - at, start + at)
+      at += bytesWritten
+    }
+    await this.#marks.write(Uint8Array.of(VERIFIED), 0, 1, index)
+    if (this.has(index)) return
+    this.#verified[index] = VERIFIED
+    this.#missing -= 1
+  }
+
+  /** Brings the file to the disk and takes away the right to write it. */
+  async sync(): Promise<void> {
+    await this.#file.chmod(0o444)
+    await this.#file.sync()
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return
+    this.#open = false
+    await this.#file.close()
+    await this.#marks.close()
+  }
+}
+
+async function openKept(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r+')
+  } catch {
+    return open(path, 'wx+', 0o644)
+  }
+}
+
+async function verifiedPieces(
+  file: FileHandle,
+  marks: FileHandle,
+  manifest: Manifest,
+): Promise<Uint8Array> {
+  const verified = new Uint8Array(manifest.pieceCount)
+  await marks.read(verified, 0, verified.length, 0)
+  for (let i = 0; i < verified.length; i += 1) {
+    if (verified[i] !== VERIFIED) {
+      verified[i] = 0
+      continue
+    }
+    const bytes = new Uint8Array(pieceBytesOf(manifest, i))
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, i * BLOB_LIMITS.pieceBytes)
+    if (!isPiece(manifest, i, bytes.subarray(0, bytesRead))) verified[i] = 0
+  }
+  return verified
+}
