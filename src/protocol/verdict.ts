@@ -193,9 +193,10 @@ function undecided(input: VerdictInput, groups: readonly WeighedGroup[]): Verdic
     return members.length === 0 ? [] : [operatorsOf(members).size]
   })
   const differ = honest.length >= VERDICT_RULES.nondeterministicMin && honest.every((n) => n === 1)
+  const revealed = groups.reduce((sum, group) => sum + group.members.length, 0)
   const words = differ
     ? `all ${honest.length} executors got different results, so the job itself seems nondeterministic`
-    : `${executed} replicas did not agree well enough; ${escalation(groups, young).words}`
+    : `no more replicas are left after ${revealed} results: ${escalation(groups, young).words}`
   return { kind: 'reject', reason: { code: differ ? 'NONDETERMINISTIC' : 'UNDECIDED', words } }
 }
 
