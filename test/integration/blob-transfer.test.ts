@@ -32,10 +32,12 @@ interface Peer {
   readonly transfer: BlobTransfer
 }
 
-async function startPeer(
-  options: BlobTransferOptions = {},
-  quotaBytes = 1024 * MIB,
-): Promise<Peer> {
+interface PeerOptions extends BlobTransferOptions {
+  readonly quotaBytes?: number
+  readonly maxUploadBytesPerSecond?: number
+}
+
+async function startPeer(options: PeerOptions = {}): Promise<Peer> {
   const transport = await createLibp2pTransport({
     seed: randomBytes(32),
     topics: [],
