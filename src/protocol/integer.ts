@@ -18,17 +18,6 @@ const LN2 = 12786308645202655659n
 const HALVING_ROOTS = halvingRoots(32)
 
 /**
- * floor(a · b / 10^6) of two non-negative integers.
- *
- * @throws InvariantError when the product leaves the range of exact integers
- */
-export function mulPpm(a: number, b: number): number {
-  const product = a * b
-  if (!Number.isSafeInteger(product)) throw new InvariantError(`inexact product ${a} × ${b}`)
-  return (product - (product % PPM)) / PPM
-}
-
-/**
  * floor(log2(x) · 2^32) for x ≥ 1.
  *
  * Bit by bit: the mantissa is squared, and each time it passes 2 the next bit of the logarithm is
