@@ -12,7 +12,17 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -41,7 +51,21 @@ const MOUNT_POINTS: readonly TarEntry[] = [
   { type: 'folder', path: 'progress', mode: 0o755 },
 ]
 const BUSYBOX_APPLETS = [
-  ...['cat', 'chmod', 'dd', 'echo', 'false', 'head', 'id', 'ip', 'kill', 'ln', 'ls', 'mkdir', 'mkfifo'],
+  ...[
+    'cat',
+    'chmod',
+    'dd',
+    'echo',
+    'false',
+    'head',
+    'id',
+    'ip',
+    'kill',
+    'ln',
+    'ls',
+    'mkdir',
+    'mkfifo',
+  ],
   ...['mount', 'sh', 'sleep', 'sync', 'tail', 'touch', 'true', 'wc', 'wget', 'yes'],
 ]
 const PATH_ENV = '/usr/local/bin:/usr/bin:/bin'
@@ -90,7 +114,9 @@ async function main(): Promise<void> {
   if (values.json) {
     console.log(JSON.stringify({ ...built, loaded }))
   } else {
-    console.log(`${built.image.name}  ${Math.round(built.image.sizeBytes / 1e6)} MB  ${built.archive}`)
+    console.log(
+      `${built.image.name}  ${Math.round(built.image.sizeBytes / 1e6)} MB  ${built.archive}`,
+    )
     console.log(`image id      ${built.image.configDigest}`)
     console.log(`manifest      ${built.image.manifestDigest}`)
     console.log(`archive       ${built.image.archiveSha256}`)
@@ -172,7 +198,12 @@ async function programEntries(): Promise<TarEntry[]> {
   for (const name of names) {
     const content = await readFile(join(CPU_FOLDER, name))
     const executable = content.subarray(0, 2).toString() === '#!'
-    programs.push({ type: 'file', path: `opt/ctd/${name}`, mode: executable ? 0o755 : 0o644, content })
+    programs.push({
+      type: 'file',
+      path: `opt/ctd/${name}`,
+      mode: executable ? 0o755 : 0o644,
+      content,
+    })
   }
   return [
     ...MOUNT_POINTS,
@@ -191,13 +222,21 @@ async function buildTestImage(cache: string, force: boolean, signal: AbortSignal
     { type: 'folder', path: 'tmp', mode: 0o1777 },
     { type: 'folder', path: 'bin', mode: 0o755 },
     { type: 'file', path: 'bin/busybox', mode: 0o755, content: await readFile(binary) },
-    ...BUSYBOX_APPLETS.map((name): TarEntry => ({ type: 'link', path: `bin/${name}`, target: 'busybox' })),
+    ...BUSYBOX_APPLETS.map((name): TarEntry => ({
+      type: 'link',
+      path: `bin/${name}`,
+      target: 'busybox',
+    })),
   ]
   const sourceKey = keyOf(...entries.map(entryKey))
-  return writeOnce({ cache, stem: 'test-image', settings: TEST_IMAGE, sourceKey, force }, signal, async () => {
-    const path = join(cache, 'test-layer.tar')
-    return [await writeLayer(entries, { path, epochSeconds: CREATED_EPOCH_SECONDS }, signal)]
-  })
+  return writeOnce(
+    { cache, stem: 'test-image', settings: TEST_IMAGE, sourceKey, force },
+    signal,
+    async () => {
+      const path = join(cache, 'test-layer.tar')
+      return [await writeLayer(entries, { path, epochSeconds: CREATED_EPOCH_SECONDS }, signal)]
+    },
+  )
 }
 
 async function fetchBusybox(target: string, signal: AbortSignal): Promise<void> {
@@ -207,7 +246,9 @@ async function fetchBusybox(target: string, signal: AbortSignal): Promise<void> 
     const [deb] = await readdir(folder)
     if (deb === undefined) throw new CtdError('NO_BUSYBOX', 'apt-get download brought nothing')
     await exec('dpkg', ['-x', join(folder, deb), join(folder, 'tree')], { signal })
-    const found = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(folder, 'tree', path)).find(existsSync)
+    const found = ['bin/busybox', 'usr/bin/busybox']
+      .map((path) => join(folder, 'tree', path))
+      .find(existsSync)
     if (found === undefined) throw new CtdError('NO_BUSYBOX', `no busybox inside ${deb}`)
     await copyFile(found, target)
   } catch (error) {
@@ -239,7 +280,11 @@ async function writeOnce(
   const note = join(plan.cache, plan.stem === 'cpu' ? 'image.json' : `${plan.stem}.json`)
   const sourceKey = keyOf(plan.sourceKey, JSON.stringify(plan.settings))
   const known = await readJson<BuiltImage>(note)
-  if (!plan.force && known?.sourceKey === sourceKey && (await sizeOf(archive)) === known.sizeBytes) {
+  if (
+    !plan.force &&
+    known?.sourceKey === sourceKey &&
+    (await sizeOf(archive)) === known.sizeBytes
+  ) {
     return { image: known, archive, fresh: false }
   }
   const image = await writeImageArchive(plan.settings, await layers(), archive, signal)
@@ -266,22 +311,37 @@ async function loadIntoEngine(
 /** @throws CtdError CANNOT_BUILD_IMAGE naming what is missing */
 async function assertCanBuild(signal: AbortSignal): Promise<void> {
   const has = (command: string): Promise<boolean> =>
-    exec('sh', ['-c', `command -v ${command}`], { signal }).then(() => true, () => false)
+    exec('sh', ['-c', `command -v ${command}`], { signal }).then(
+      () => true,
+      () => false,
+    )
   const hint = 'build it on Debian 12 or 13 (or Ubuntu) as root, or fetch the archive from a peer'
   if (!(await has('apt-get'))) {
-    throw new CtdError('CANNOT_BUILD_IMAGE', 'building the image needs apt and mmdebstrap; this is no Debian', { hint })
+    throw new CtdError(
+      'CANNOT_BUILD_IMAGE',
+      'building the image needs apt and mmdebstrap; this is no Debian',
+      { hint },
+    )
   }
   if (process.getuid?.() !== 0) {
     throw new CtdError('CANNOT_BUILD_IMAGE', 'building the image needs root', { hint })
   }
   if (!(await has('mmdebstrap'))) {
     await runShown('apt-get', ['update', '-qq'], signal)
-    await runShown('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'mmdebstrap'], signal)
+    await runShown(
+      'apt-get',
+      ['install', '-y', '-qq', '--no-install-recommends', 'mmdebstrap'],
+      signal,
+    )
   }
 }
 
 /** Runs a command with all its output on our standard error. */
-async function runShown(command: string, args: readonly string[], signal: AbortSignal): Promise<void> {
+async function runShown(
+  command: string,
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
   const child = spawn(command, args, {
     stdio: ['ignore', 2, 2],
     signal,
@@ -309,7 +369,10 @@ function keyOf(...parts: readonly (string | Uint8Array)[]): string {
 }
 
 async function sizeOf(path: string): Promise<number> {
-  return stat(path).then((found) => found.size, () => -1)
+  return stat(path).then(
+    (found) => found.size,
+    () => -1,
+  )
 }
 
 /** Our own notes beside the archives; anything unreadable counts as absent. */

@@ -55,12 +55,7 @@ export interface ProgressLine {
 }
 
 export type TaskStatus =
-  | 'succeeded'
-  | 'failed'
-  | 'out-of-memory'
-  | 'timed-out'
-  | 'cancelled'
-  | 'bad-output'
+  'succeeded' | 'failed' | 'out-of-memory' | 'timed-out' | 'cancelled' | 'bad-output'
 
 export interface OutputFile {
   /** Relative to `outDir`, separated by `/`. */

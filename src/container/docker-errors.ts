@@ -20,7 +20,9 @@ export function engineError(error: unknown): CtdError {
       },
     )
   }
-  return new CtdError('ENGINE_FAILED', `the container engine refused: ${errorMessage(error)}`, { cause: error })
+  return new CtdError('ENGINE_FAILED', `the container engine refused: ${errorMessage(error)}`, {
+    cause: error,
+  })
 }
 
 /** The engine answered that there is no such thing. */

@@ -50,13 +50,18 @@ export async function runContainer(
   signal: AbortSignal,
 ): Promise<EndedContainer> {
   const stop = new Stopper(container)
-  const log = new LogCapture((text) => on.log(text), () => stop.now('log-flood'))
+  const log = new LogCapture(
+    (text) => on.log(text),
+    () => stop.now('log-flood'),
+  )
   const ended = new AbortController()
   const streams: NodeJS.ReadableStream[] = []
   const cancel = (): void => stop.now('cancelled')
   const timer = { handle: undefined as NodeJS.Timeout | undefined }
   try {
-    const attached = await engineCall(() => container.attach({ stream: true, stdout: true, stderr: true }))
+    const attached = await engineCall(() =>
+      container.attach({ stream: true, stdout: true, stderr: true }),
+    )
     streams.push(attached)
     const logEnd = followLog(docker, attached, log.sink)
     const oomEvents = await followOomEvents(docker, container.id, streams)
@@ -75,13 +80,21 @@ export async function runContainer(
     await options.tail.poll()
     const { State } = await engineCall(() => container.inspect())
     const oomKilled = State.OOMKilled || oomEvents.seen
-    return { exitCode, oomKilled, stopReason: stop.reason, startedMs, finishedMs, logTail: log.tail() }
+    return {
+      exitCode,
+      oomKilled,
+      stopReason: stop.reason,
+      startedMs,
+      finishedMs,
+      logTail: log.tail(),
+    }
   } finally {
     ended.abort()
     clearTimeout(timer.handle)
     stop.done()
     signal.removeEventListener('abort', cancel)
-    for (const stream of streams) if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy()
+    for (const stream of streams)
+      if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy()
   }
 }
 
@@ -105,7 +118,9 @@ class Stopper {
     if (this.reason !== undefined) return
     this.reason = reason
     this.#deadline = setTimeout(() => {
-      this.#fail(new CtdError('ENGINE_FAILED', `the engine did not stop a container within ${KILL_MS} ms`))
+      this.#fail(
+        new CtdError('ENGINE_FAILED', `the engine did not stop a container within ${KILL_MS} ms`),
+      )
     }, KILL_MS)
     this.kill()
   }
@@ -147,7 +162,11 @@ class LogCapture {
   }
 
   #keep(chunk: Buffer): void {
-    this.#kept.push(chunk.length > LIMITS.logTailBytes ? Buffer.from(chunk.subarray(-LIMITS.logTailBytes)) : chunk)
+    this.#kept.push(
+      chunk.length > LIMITS.logTailBytes
+        ? Buffer.from(chunk.subarray(-LIMITS.logTailBytes))
+        : chunk,
+    )
     this.#keptBytes += Math.min(chunk.length, LIMITS.logTailBytes)
     for (let first = this.#kept[0]; first !== undefined; first = this.#kept[0]) {
       if (this.#keptBytes - first.length < LIMITS.logTailBytes) break
@@ -158,7 +177,11 @@ class LogCapture {
 }
 
 /** Standard output and standard error in one; resolves when the engine has sent all of it. */
-async function followLog(docker: Docker, attached: NodeJS.ReadableStream, sink: Writable): Promise<void> {
+async function followLog(
+  docker: Docker,
+  attached: NodeJS.ReadableStream,
+  sink: Writable,
+): Promise<void> {
   docker.modem.demuxStream(attached, sink, sink)
   await new Promise<void>((done) => {
     for (const event of ['end', 'close', 'error']) attached.once(event, () => done())
@@ -177,7 +200,9 @@ async function followOomEvents(
 ): Promise<{ readonly seen: boolean }> {
   const found = { seen: false }
   const events = await engineCall(() =>
-    docker.getEvents({ filters: { type: ['container'], container: [containerId], event: ['oom'] } }),
+    docker.getEvents({
+      filters: { type: ['container'], container: [containerId], event: ['oom'] },
+    }),
   )
   events.on('data', () => {
     found.seen = true
@@ -203,22 +228,38 @@ async function waitForExit(container: Docker.Container, stop: Stopper): Promise<
   for (;;) {
     try {
       const result: unknown = await container.wait()
-      const code = typeof result === 'object' && result !== null && 'StatusCode' in result && result.StatusCode
+      const code =
+        typeof result === 'object' && result !== null && 'StatusCode' in result && result.StatusCode
       if (typeof code === 'number') return code
       throw new CtdError('ENGINE_FAILED', 'the engine ended a wait without an exit code')
     } catch (error) {
       lostAtMs ??= Date.now()
       if (isGone(error) || Date.now() - lostAtMs > ENGINE_BACK_MS) {
-        throw new CtdError('ENGINE_RESTARTED', `the engine lost a running container: ${errorMessage(error)}`, {
-          cause: error,
-        })
+        throw new CtdError(
+          'ENGINE_RESTARTED',
+          `the engine lost a running container: ${errorMessage(error)}`,
+          {
+            cause: error,
+          },
+        )
       }
     }
     await delay(ENGINE_RETRY_MS)
-    const state = await container.inspect().then((found) => found.State, () => undefined)
+    const state = await container.inspect().then(
+      (found) => found.State,
+      () => undefined,
+    )
     // The engine ended the container with itself: not the task's doing.
-    if (state !== undefined && !state.Running && stop.reason === undefined && state.ExitCode >= 137) {
-      throw new CtdError('ENGINE_RESTARTED', 'the engine was restarted and ended a running container')
+    if (
+      state !== undefined &&
+      !state.Running &&
+      stop.reason === undefined &&
+      state.ExitCode >= 137
+    ) {
+      throw new CtdError(
+        'ENGINE_RESTARTED',
+        'the engine was restarted and ended a running container',
+      )
     }
     if (state?.Running === true) {
       lostAtMs = undefined

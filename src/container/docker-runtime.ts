@@ -72,9 +72,13 @@ export class DockerRuntime implements ContainerRuntime {
       AbortSignal.any([signal, patience]),
     ).catch((error: unknown) => {
       if (signal.aborted || !patience.aborted) throw error
-      throw new CtdError('NO_CONTAINER_ENGINE', `the container engine is silent for ${ANSWER_MS} ms`, {
-        hint: 'restart Docker',
-      })
+      throw new CtdError(
+        'NO_CONTAINER_ENGINE',
+        `the container engine is silent for ${ANSWER_MS} ms`,
+        {
+          hint: 'restart Docker',
+        },
+      )
     })
     const facts = factsOf(info)
     this.#facts = facts
@@ -112,9 +116,13 @@ export class DockerRuntime implements ContainerRuntime {
       archive.destroy()
     }
     if ((await this.#imageId(image, signal)) === undefined) {
-      throw new CtdError('IMAGE_DIGEST_MISMATCH', `the archive does not hold image ${image.name} as pinned`, {
-        fields: { configDigest: image.configDigest },
-      })
+      throw new CtdError(
+        'IMAGE_DIGEST_MISMATCH',
+        `the archive does not hold image ${image.name} as pinned`,
+        {
+          fields: { configDigest: image.configDigest },
+        },
+      )
     }
   }
 
@@ -142,7 +150,9 @@ export class DockerRuntime implements ContainerRuntime {
     const container = await this.#create({ ...spec, inputs: folder.inputs }, layout)
     let ended: EndedContainer
     try {
-      const tail = new ProgressTail(`${folder.progressDir}/progress.jsonl`, (line) => on.progress(line))
+      const tail = new ProgressTail(`${folder.progressDir}/progress.jsonl`, (line) =>
+        on.progress(line),
+      )
       const outputTooLarge = (): Promise<boolean> => isOverflowing(folder, spec)
       ended = await runContainer(
         this.#docker,
@@ -165,7 +175,11 @@ export class DockerRuntime implements ContainerRuntime {
     const keep = new Set(keepKeys)
     let removed = 0
     const containers = await answer(
-      () => this.#docker.listContainers({ all: true, filters: { label: [`${LABELS.owner}=${owner}`] } }),
+      () =>
+        this.#docker.listContainers({
+          all: true,
+          filters: { label: [`${LABELS.owner}=${owner}`] },
+        }),
       AbortSignal.timeout(ANSWER_MS),
     )
     for (const { Id, Labels } of containers) {
@@ -188,15 +202,23 @@ export class DockerRuntime implements ContainerRuntime {
     const options = createOptions(spec, layout)
     const policy = policyFor(spec, layout)
     const faults = auditHostConfig(options.HostConfig, policy)
-    if (faults.length > 0) throw new InvariantError(`refused our own container request: ${faults.join('; ')}`)
-    const container = await answer(() => this.#docker.createContainer(options), new AbortController().signal)
+    if (faults.length > 0)
+      throw new InvariantError(`refused our own container request: ${faults.join('; ')}`)
+    const container = await answer(
+      () => this.#docker.createContainer(options),
+      new AbortController().signal,
+    )
     try {
       const recorded = auditInspect(await container.inspect(), policy)
       if (recorded.length === 0) return container
-      throw new CtdError('CONTAINER_NOT_AS_ASKED', `the engine made another container: ${recorded.join('; ')}`, {
-        hint: 'an image that declares volumes, or an engine with its own defaults, can cause this',
-        fields: { faults: recorded },
-      })
+      throw new CtdError(
+        'CONTAINER_NOT_AS_ASKED',
+        `the engine made another container: ${recorded.join('; ')}`,
+        {
+          hint: 'an image that declares volumes, or an engine with its own defaults, can cause this',
+          fields: { faults: recorded },
+        },
+      )
     } catch (error) {
       await this.#removeContainer(container.id)
       throw engineError(error)
@@ -209,16 +231,21 @@ export class DockerRuntime implements ContainerRuntime {
     for (const digest of [image.configDigest, image.manifestDigest]) {
       const id = `sha256:${digest}`
       const found = await answer(
-        () => this.#docker.getImage(id).inspect().catch((error: unknown) => {
-          if (isGone(error)) return undefined
-          throw error
-        }),
+        () =>
+          this.#docker
+            .getImage(id)
+            .inspect()
+            .catch((error: unknown) => {
+              if (isGone(error)) return undefined
+              throw error
+            }),
         signal,
       )
       if (found === undefined || found.Id !== id) continue
       const layers = found.RootFS.Layers ?? []
       const wanted = image.diffIds.map((diffId) => `sha256:${diffId}`)
-      if (layers.length === wanted.length && wanted.every((layer, i) => layers[i] === layer)) return id
+      if (layers.length === wanted.length && wanted.every((layer, i) => layers[i] === layer))
+        return id
     }
     return undefined
   }
@@ -234,7 +261,11 @@ export class DockerRuntime implements ContainerRuntime {
 }
 
 /** What a run's end means for the task; the first cause wins. */
-async function judge(spec: TaskSpec, folder: WorkFolder, ended: EndedContainer): Promise<TaskOutcome> {
+async function judge(
+  spec: TaskSpec,
+  folder: WorkFolder,
+  ended: EndedContainer,
+): Promise<TaskOutcome> {
   const outcome = (
     status: TaskStatus,
     code: string,
@@ -256,18 +287,31 @@ async function judge(spec: TaskSpec, folder: WorkFolder, ended: EndedContainer):
     case 'cancelled':
       return outcome('cancelled', 'CONTAINER_CANCELLED', 'the task was cancelled')
     case 'timed-out':
-      return outcome('timed-out', 'CONTAINER_TIMEOUT', `the task ran longer than ${spec.timeoutMs} ms`)
+      return outcome(
+        'timed-out',
+        'CONTAINER_TIMEOUT',
+        `the task ran longer than ${spec.timeoutMs} ms`,
+      )
     case 'log-flood':
-      return outcome('failed', 'LOG_TOO_LARGE', `the task logged more than ${LIMITS.logTotalBytes} bytes`)
+      return outcome(
+        'failed',
+        'LOG_TOO_LARGE',
+        `the task logged more than ${LIMITS.logTotalBytes} bytes`,
+      )
     case 'output-full':
       return outcome('bad-output', 'OUTPUT_TOO_LARGE', tooLarge)
     case undefined:
       break
   }
   if (ended.oomKilled) {
-    return outcome('out-of-memory', 'CONTAINER_OOM', `the task needed more than ${spec.memoryMiB} MiB of memory`)
+    return outcome(
+      'out-of-memory',
+      'CONTAINER_OOM',
+      `the task needed more than ${spec.memoryMiB} MiB of memory`,
+    )
   }
-  if (folder.capped && (await isFull(folder.outDir))) return outcome('bad-output', 'OUTPUT_TOO_LARGE', tooLarge)
+  if (folder.capped && (await isFull(folder.outDir)))
+    return outcome('bad-output', 'OUTPUT_TOO_LARGE', tooLarge)
   if (ended.exitCode !== 0) {
     return outcome('failed', 'CONTAINER_FAILED', `the task ended with ${exitWords(ended.exitCode)}`)
   }
@@ -318,7 +362,11 @@ function policyFor(spec: TaskSpec, layout: RunLayout): ContainerPolicy {
   return {
     mounts: [
       { source: layout.inDir, target: '/in', readOnly: true },
-      ...spec.inputs.map(({ name, path }) => ({ source: path, target: `/in/${name}`, readOnly: true })),
+      ...spec.inputs.map(({ name, path }) => ({
+        source: path,
+        target: `/in/${name}`,
+        readOnly: true,
+      })),
       { source: layout.outDir, target: '/out', readOnly: false },
       { source: layout.progressDir, target: '/progress', readOnly: false },
     ],
@@ -348,7 +396,9 @@ function factsOf(info: unknown): EngineFacts {
   const runtimes = read('Runtimes')
   const cdiFolders = read('CDISpecDirs')
   return {
-    runtimes: new Set(Object.keys(typeof runtimes === 'object' && runtimes !== null ? runtimes : {})),
+    runtimes: new Set(
+      Object.keys(typeof runtimes === 'object' && runtimes !== null ? runtimes : {}),
+    ),
     cdi: Array.isArray(cdiFolders) && cdiFolders.length > 0,
   }
 }
@@ -367,7 +417,10 @@ async function readLoadAnswer(body: NodeJS.ReadableStream, signal: AbortSignal):
   for (const line of text.split('\n')) {
     const found = /"error"\s*:\s*("(?:[^"\\]|\\.)*")/.exec(line)?.[1]
     if (found !== undefined) {
-      throw new CtdError('IMAGE_LOAD_FAILED', `the engine could not load the image: ${String(JSON.parse(found))}`)
+      throw new CtdError(
+        'IMAGE_LOAD_FAILED',
+        `the engine could not load the image: ${String(JSON.parse(found))}`,
+      )
     }
   }
 }
@@ -377,7 +430,10 @@ async function answer<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T
   signal.throwIfAborted()
   let onAbort = (): void => undefined
   const aborted = new Promise<never>((_, reject) => {
-    onAbort = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error(errorMessage(signal.reason)))
+    onAbort = (): void =>
+      reject(
+        signal.reason instanceof Error ? signal.reason : new Error(errorMessage(signal.reason)),
+      )
     signal.addEventListener('abort', onAbort, { once: true })
   })
   try {

@@ -38,10 +38,12 @@ const RULES: Readonly<Record<string, Rule>> = {
   IpcMode: (value) => value === 'private' || value === 'none',
   CgroupnsMode: (value) => value === 'private',
   CapDrop: (value) => isListOf(value, (item) => item === 'ALL'),
-  SecurityOpt: (value) => isListOf(value, (item) => /^no-new-privileges([:=]true)?$/.test(String(item))),
+  SecurityOpt: (value) =>
+    isListOf(value, (item) => /^no-new-privileges([:=]true)?$/.test(String(item))),
   Init: (value) => value === true,
   Runtime: (value, policy) => value === policy.runtimeName,
-  RestartPolicy: (value) => field(value, 'Name') === 'no' && isEmpty(field(value, 'MaximumRetryCount')),
+  RestartPolicy: (value) =>
+    field(value, 'Name') === 'no' && isEmpty(field(value, 'MaximumRetryCount')),
   Memory: (value, policy) => isWithin(value, 1, policy.memoryBytesMax),
   MemorySwap: (value, policy) => isWithin(value, 1, policy.memoryBytesMax),
   NanoCpus: (value, policy) => isWithin(value, 1, policy.cpusMax * 1e9),
@@ -58,7 +60,8 @@ const RULES: Readonly<Record<string, Rule>> = {
 const OPTIONAL_RULES: Readonly<Record<string, Rule>> = {
   // Absent means the engine's default list; an empty list would unmask /proc and /sys.
   MaskedPaths: (value) => value === null || includesAll(value, ['/proc/kcore', '/sys/firmware']),
-  ReadonlyPaths: (value) => value === null || includesAll(value, ['/proc/sys', '/proc/sysrq-trigger']),
+  ReadonlyPaths: (value) =>
+    value === null || includesAll(value, ['/proc/sys', '/proc/sysrq-trigger']),
   MemorySwappiness: (value) => value === null || value === -1 || value === 0,
   ConsoleSize: (value) => isListOf(value, (item) => item === 0),
 }
@@ -71,7 +74,8 @@ export function auditHostConfig(hostConfig: unknown, policy: ContainerPolicy): s
   if (!isRecord(hostConfig)) return ['HostConfig is missing']
   const faults: string[] = []
   for (const [name, rule] of Object.entries(RULES)) {
-    if (!rule(hostConfig[name], policy)) faults.push(`HostConfig.${name} is ${show(hostConfig[name])}`)
+    if (!rule(hostConfig[name], policy))
+      faults.push(`HostConfig.${name} is ${show(hostConfig[name])}`)
   }
   for (const [name, value] of Object.entries(hostConfig)) {
     if (Object.hasOwn(RULES, name)) continue
@@ -79,7 +83,8 @@ export function auditHostConfig(hostConfig: unknown, policy: ContainerPolicy): s
     const fine = value === undefined || (rule === undefined ? isEmpty(value) : rule(value, policy))
     if (!fine) faults.push(`HostConfig.${name} is ${show(value)}`)
   }
-  if (hostConfig['Memory'] !== hostConfig['MemorySwap']) faults.push('HostConfig.MemorySwap allows swap')
+  if (hostConfig['Memory'] !== hostConfig['MemorySwap'])
+    faults.push('HostConfig.MemorySwap allows swap')
   return faults
 }
 
@@ -88,7 +93,8 @@ export function auditInspect(inspected: unknown, policy: ContainerPolicy): strin
   if (!isRecord(inspected)) return ['the engine described no container']
   const faults = auditHostConfig(inspected['HostConfig'], policy)
   const config = inspected['Config']
-  if (field(config, 'User') !== policy.user) faults.push(`Config.User is ${show(field(config, 'User'))}`)
+  if (field(config, 'User') !== policy.user)
+    faults.push(`Config.User is ${show(field(config, 'User'))}`)
   if (!isEmpty(field(config, 'OpenStdin')) || !isEmpty(field(config, 'Tty'))) {
     faults.push('Config opens standard input or a terminal')
   }
@@ -103,7 +109,8 @@ export function auditInspect(inspected: unknown, policy: ContainerPolicy): strin
     }
     const tmp = field(mount, 'Type') === 'tmpfs' && found.target === '/tmp'
     const allowed = policy.mounts.some((one) => isSameMount(one, found))
-    if (!tmp && !(field(mount, 'Type') === 'bind' && allowed)) faults.push(`Mounts holds ${show(mount)}`)
+    if (!tmp && !(field(mount, 'Type') === 'bind' && allowed))
+      faults.push(`Mounts holds ${show(mount)}`)
   }
   return faults
 }
@@ -141,13 +148,18 @@ function isMounts(value: unknown, policy: ContainerPolicy): boolean {
 }
 
 function isSafeSource(source: unknown): boolean {
-  if (typeof source !== 'string' || !source.startsWith('/') || source.split('/').includes('..')) return false
+  if (typeof source !== 'string' || !source.startsWith('/') || source.split('/').includes('..'))
+    return false
   if (FORBIDDEN_TREES.test(source) || /\.sock$/.test(source)) return false
   return !FORBIDDEN_SOURCES.some((pattern) => pattern.test(source))
 }
 
 function isSafeTarget(target: unknown): boolean {
-  return typeof target === 'string' && !target.split('/').includes('..') && !FORBIDDEN_TARGETS.test(target)
+  return (
+    typeof target === 'string' &&
+    !target.split('/').includes('..') &&
+    !FORBIDDEN_TARGETS.test(target)
+  )
 }
 
 function isSameMount(
@@ -155,14 +167,18 @@ function isSameMount(
   found: { readonly source: unknown; readonly target: unknown; readonly readOnly: boolean },
 ): boolean {
   return (
-    allowed.source === found.source && allowed.target === found.target && allowed.readOnly === found.readOnly
+    allowed.source === found.source &&
+    allowed.target === found.target &&
+    allowed.readOnly === found.readOnly
   )
 }
 
 function isTmpfs(value: unknown, policy: ContainerPolicy): boolean {
   if (!isRecord(value) || Object.keys(value).join() !== '/tmp') return false
   const options = String(value['/tmp']).split(',')
-  const sizeMiB = Number(/^size=(\d+)m$/.exec(options.find((one) => one.startsWith('size=')) ?? '')?.[1])
+  const sizeMiB = Number(
+    /^size=(\d+)m$/.exec(options.find((one) => one.startsWith('size=')) ?? '')?.[1],
+  )
   return (
     ['noexec', 'nosuid', 'nodev'].every((option) => options.includes(option)) &&
     !options.some((option) => ['exec', 'suid', 'dev'].includes(option)) &&
@@ -172,7 +188,12 @@ function isTmpfs(value: unknown, policy: ContainerPolicy): boolean {
 
 function isUlimits(value: unknown, policy: ContainerPolicy): boolean {
   if (!Array.isArray(value)) return false
-  const maxima: Readonly<Record<string, number>> = { core: 0, nofile: 65_536, nproc: 65_536, fsize: 2 ** 50 }
+  const maxima: Readonly<Record<string, number>> = {
+    core: 0,
+    nofile: 65_536,
+    nproc: 65_536,
+    fsize: 2 ** 50,
+  }
   const names = new Set(value.map((limit) => field(limit, 'Name')))
   if (names.size !== value.length || !names.has('core')) return false
   return value.every((limit) => {
@@ -181,7 +202,9 @@ function isUlimits(value: unknown, policy: ContainerPolicy): boolean {
     const max = name === 'memlock' ? 0 : maxima[name]
     if (unlimited) return true
     return (
-      max !== undefined && isWithin(field(limit, 'Soft'), 0, max) && isWithin(field(limit, 'Hard'), 0, max)
+      max !== undefined &&
+      isWithin(field(limit, 'Soft'), 0, max) &&
+      isWithin(field(limit, 'Hard'), 0, max)
     )
   })
 }

@@ -165,8 +165,20 @@ function bind(
   source: string,
   target: string,
   readOnly: boolean,
-): { Type: 'bind'; Source: string; Target: string; ReadOnly: boolean; BindOptions: { Propagation: 'rprivate' } } {
-  return { Type: 'bind', Source: source, Target: target, ReadOnly: readOnly, BindOptions: { Propagation: 'rprivate' } }
+): {
+  Type: 'bind'
+  Source: string
+  Target: string
+  ReadOnly: boolean
+  BindOptions: { Propagation: 'rprivate' }
+} {
+  return {
+    Type: 'bind',
+    Source: source,
+    Target: target,
+    ReadOnly: readOnly,
+    BindOptions: { Propagation: 'rprivate' },
+  }
 }
 
 function gpuRequest(
@@ -203,7 +215,8 @@ function imageProblem({ image }: TaskSpec): string | undefined {
 function argvProblem(argv: readonly string[]): string | undefined {
   if (argv.length === 0 || argv[0] === '') return 'argv is empty'
   if (argv.length > LIMITS.argvItems) return `argv has more than ${LIMITS.argvItems} items`
-  if (Buffer.byteLength(argv.join(' ')) > LIMITS.argvBytes) return `argv has more than ${LIMITS.argvBytes} bytes`
+  if (Buffer.byteLength(argv.join(' ')) > LIMITS.argvBytes)
+    return `argv has more than ${LIMITS.argvBytes} bytes`
   return argv.some((item) => item.includes('\0')) ? 'argv holds a NUL byte' : undefined
 }
 
@@ -237,7 +250,8 @@ function limitProblem(spec: TaskSpec): string | undefined {
   const within = (value: number, min: number, max: number): boolean => value >= min && value <= max
   const whole = (value: number, min: number, max: number): boolean =>
     Number.isSafeInteger(value) && within(value, min, max)
-  if (!whole(spec.memoryMiB, LIMITS.memoryMiBMin, LIMITS.memoryMiBMax)) return 'memoryMiB is out of range'
+  if (!whole(spec.memoryMiB, LIMITS.memoryMiBMin, LIMITS.memoryMiBMax))
+    return 'memoryMiB is out of range'
   if (!within(spec.cpus, 0.01, LIMITS.cpusMax)) return 'cpus is out of range'
   if (!whole(spec.pids, 1, LIMITS.pidsMax)) return 'pids is out of range'
   if (!whole(spec.outMiB, LIMITS.outMiBMin, LIMITS.outMiBMax)) return 'outMiB is out of range'
@@ -252,5 +266,10 @@ function gpuProblem(uuids: readonly string[]): string | undefined {
 
 /** Absolute, without dot segments or control characters. */
 function isPlainPath(path: string): boolean {
-  return isAbsolute(path) && path !== '/' && !CONTROL_CHARACTER.test(path) && !/(^|\/)\.{1,2}(\/|$)/.test(path)
+  return (
+    isAbsolute(path) &&
+    path !== '/' &&
+    !CONTROL_CHARACTER.test(path) &&
+    !/(^|\/)\.{1,2}(\/|$)/.test(path)
+  )
 }

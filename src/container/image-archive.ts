@@ -37,7 +37,12 @@ export interface WrittenImage extends ImageRef {
 
 export type TarEntry =
   | { readonly type: 'folder'; readonly path: string; readonly mode: number }
-  | { readonly type: 'file'; readonly path: string; readonly mode: number; readonly content: Uint8Array }
+  | {
+      readonly type: 'file'
+      readonly path: string
+      readonly mode: number
+      readonly content: Uint8Array
+    }
   | { readonly type: 'link'; readonly path: string; readonly target: string }
 
 const TAR_BLOCK_BYTES = 512
@@ -66,7 +71,8 @@ export async function writeLayer(
 /** Describes a tar that already lies on disk, by reading it once. */
 export async function hashLayer(path: string, signal: AbortSignal): Promise<LayerFile> {
   const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, { signal, highWaterMark: 1 << 20 })) hash.update(chunk)
+  for await (const chunk of createReadStream(path, { signal, highWaterMark: 1 << 20 }))
+    hash.update(chunk)
   return { path, sizeBytes: (await stat(path)).size, diffId: hash.digest('hex') }
 }
 
@@ -94,14 +100,23 @@ export async function writeImageArchive(
   const small: readonly (readonly [string, Uint8Array])[] = [
     ['oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}')],
     ['index.json', Buffer.from(JSON.stringify(indexOf(settings.name, manifest, manifestDigest)))],
-    ['manifest.json', Buffer.from(JSON.stringify(dockerManifestOf(settings.name, configDigest, layers)))],
+    [
+      'manifest.json',
+      Buffer.from(JSON.stringify(dockerManifestOf(settings.name, configDigest, layers))),
+    ],
     [blobPath(configDigest), config],
     [blobPath(manifestDigest), manifest],
   ]
 
   async function* blocks(): AsyncGenerator<Uint8Array> {
     yield tarHeader({ path: 'blobs/', typeFlag: '5', mode: 0o755, sizeBytes: 0, epochSeconds: 0 })
-    yield tarHeader({ path: 'blobs/sha256/', typeFlag: '5', mode: 0o755, sizeBytes: 0, epochSeconds: 0 })
+    yield tarHeader({
+      path: 'blobs/sha256/',
+      typeFlag: '5',
+      mode: 0o755,
+      sizeBytes: 0,
+      epochSeconds: 0,
+    })
     for (const [name, content] of small) {
       yield* tarEntry({ type: 'file', path: name, mode: 0o644, content }, 0)
     }
@@ -121,7 +136,13 @@ export async function writeImageArchive(
 
 async function* layerBlocks(layer: LayerFile, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const { sizeBytes } = layer
-  yield tarHeader({ path: blobPath(layer.diffId), typeFlag: '0', mode: 0o644, sizeBytes, epochSeconds: 0 })
+  yield tarHeader({
+    path: blobPath(layer.diffId),
+    typeFlag: '0',
+    mode: 0o644,
+    sizeBytes,
+    epochSeconds: 0,
+  })
   const hash = createHash('sha256')
   let readBytes = 0
   for await (const chunk of createReadStream(layer.path, { signal, highWaterMark: 1 << 20 })) {
@@ -178,7 +199,11 @@ function configOf(settings: ImageSettings, layers: readonly LayerFile[]): object
   }
 }
 
-function manifestOf(config: Uint8Array, configDigest: string, layers: readonly LayerFile[]): object {
+function manifestOf(
+  config: Uint8Array,
+  configDigest: string,
+  layers: readonly LayerFile[],
+): object {
   return {
     schemaVersion: 2,
     mediaType: `${OCI}manifest.v1+json`,
@@ -210,7 +235,11 @@ function indexOf(name: string, manifest: Uint8Array, manifestDigest: string): ob
   }
 }
 
-function dockerManifestOf(name: string, configDigest: string, layers: readonly LayerFile[]): object {
+function dockerManifestOf(
+  name: string,
+  configDigest: string,
+  layers: readonly LayerFile[],
+): object {
   const Layers = layers.map((layer) => blobPath(layer.diffId))
   return [{ Config: blobPath(configDigest), RepoTags: [name], Layers }]
 }
@@ -222,7 +251,13 @@ function blobPath(digest: string): string {
 function* tarEntry(entry: TarEntry, epochSeconds: number): Generator<Uint8Array> {
   switch (entry.type) {
     case 'folder':
-      yield tarHeader({ path: `${entry.path}/`, typeFlag: '5', mode: entry.mode, sizeBytes: 0, epochSeconds })
+      yield tarHeader({
+        path: `${entry.path}/`,
+        typeFlag: '5',
+        mode: entry.mode,
+        sizeBytes: 0,
+        epochSeconds,
+      })
       return
     case 'link':
       yield tarHeader({
@@ -263,7 +298,8 @@ function tarHeader(header: TarHeader): Uint8Array {
     throw new CtdError('IMAGE_PATH_TOO_LONG', `more than 100 bytes in an image path: ${path}`)
   }
   const block = Buffer.alloc(TAR_BLOCK_BYTES)
-  const octal = (value: number, digits: number): string => `${value.toString(8).padStart(digits, '0')}\0`
+  const octal = (value: number, digits: number): string =>
+    `${value.toString(8).padStart(digits, '0')}\0`
   block.write(path, 0)
   block.write(octal(header.mode, 7), 100)
   block.write(octal(0, 7), 108)

@@ -56,13 +56,19 @@ async function visit(
   signal: AbortSignal,
 ): Promise<void> {
   if (depth > LIMITS.outputDepth) {
-    throw new OutputFault('OUTPUT_TOO_DEEP', `folders in /out are nested deeper than ${LIMITS.outputDepth}`)
+    throw new OutputFault(
+      'OUTPUT_TOO_DEEP',
+      `folders in /out are nested deeper than ${LIMITS.outputDepth}`,
+    )
   }
   for await (const entry of await opendir(folder)) {
     signal.throwIfAborted()
     walk.entries += 1
     if (walk.entries > LIMITS.outputFiles) {
-      throw new OutputFault('OUTPUT_TOO_MANY_FILES', `more than ${LIMITS.outputFiles} files in /out`)
+      throw new OutputFault(
+        'OUTPUT_TOO_MANY_FILES',
+        `more than ${LIMITS.outputFiles} files in /out`,
+      )
     }
     assertName(entry.name, prefix)
     const path = prefix + entry.name
@@ -78,7 +84,10 @@ async function visit(
     if (found.nlink !== 1) throw new OutputFault('OUTPUT_LINK', `/out/${path} is a hard link`)
     walk.totalBytes += found.size
     if (walk.totalBytes > walk.totalBytesMax) {
-      throw new OutputFault('OUTPUT_TOO_LARGE', `the files in /out exceed ${walk.totalBytesMax} bytes`)
+      throw new OutputFault(
+        'OUTPUT_TOO_LARGE',
+        `the files in /out exceed ${walk.totalBytesMax} bytes`,
+      )
     }
     walk.files.push({ path, sizeBytes: found.size })
   }

@@ -6,7 +6,19 @@
  */
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { chmod, copyFile, lstat, mkdir, open, opendir, readFile, rm, rmdir, statfs, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  readFile,
+  rm,
+  rmdir,
+  statfs,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { CtdError, errorMessage } from '../errors.js'
@@ -62,7 +74,13 @@ export async function prepareWorkFolder(
   // The task runs as a user of its own; the folder around keeps other local users out.
   await chmod(folder('out'), 0o777)
   await chmod(folder('progress'), 0o777)
-  return { inDir: folder('in'), outDir: folder('out'), progressDir: folder('progress'), inputs, capped }
+  return {
+    inDir: folder('in'),
+    outDir: folder('out'),
+    progressDir: folder('progress'),
+    inputs,
+    capped,
+  }
 }
 
 /** Unmounts whatever is mounted inside and deletes the folder. Fine when there is none. */
@@ -115,16 +133,24 @@ export async function folderBytes(folder: string, stopAt: number): Promise<numbe
 }
 
 /** Makes the point the input is bound to, and a copy of it where its mode keeps the task out. */
-async function prepareInput(input: TaskInput, workDir: string, signal: AbortSignal): Promise<TaskInput> {
+async function prepareInput(
+  input: TaskInput,
+  workDir: string,
+  signal: AbortSignal,
+): Promise<TaskInput> {
   const refuse = (why: string, cause?: unknown): CtdError =>
-    new CtdError('INPUT_UNREADABLE', `input ${input.name} ${why}`, { fields: { input: input.name }, cause })
+    new CtdError('INPUT_UNREADABLE', `input ${input.name} ${why}`, {
+      fields: { input: input.name },
+      cause,
+    })
   const found = await lstat(input.path).catch((error: unknown) => {
     throw refuse('is not there', error)
   })
   const target = join(workDir, 'in', input.name)
   if (found.isDirectory()) {
     await mkdir(target)
-    if (!(await isOpenTree(input.path, signal))) throw refuse('holds files that the task may not read')
+    if (!(await isOpenTree(input.path, signal)))
+      throw refuse('holds files that the task may not read')
     return input
   }
   if (!found.isFile()) throw refuse('is neither a file nor a folder')
@@ -156,7 +182,11 @@ async function isOpenTree(root: string, signal: AbortSignal): Promise<boolean> {
 }
 
 /** @returns false, and remembers it, where this host does not let us mount */
-async function mountCapped(spec: TaskSpec, mounts: MountAbility, signal: AbortSignal): Promise<boolean> {
+async function mountCapped(
+  spec: TaskSpec,
+  mounts: MountAbility,
+  signal: AbortSignal,
+): Promise<boolean> {
   const label = `ctd:${spec.owner}:${spec.taskKey}`
   const progressDir = join(spec.workDir, 'progress')
   const outDir = join(spec.workDir, 'out')
@@ -165,7 +195,11 @@ async function mountCapped(spec: TaskSpec, mounts: MountAbility, signal: AbortSi
     const size = `size=${LIMITS.progressMiB}m,nr_inodes=64,mode=0777`
     await run('mount', ['-t', 'tmpfs', '-o', `${options},${size}`, label, progressDir], signal)
     await formatOutput(join(spec.workDir, 'out.ext4'), spec.outMiB, signal)
-    await run('mount', ['-t', 'ext4', '-o', `loop,${options}`, join(spec.workDir, 'out.ext4'), outDir], signal)
+    await run(
+      'mount',
+      ['-t', 'ext4', '-o', `loop,${options}`, join(spec.workDir, 'out.ext4'), outDir],
+      signal,
+    )
     await rmdir(join(outDir, 'lost+found')).catch(() => undefined)
     return true
   } catch (error) {
@@ -186,7 +220,11 @@ async function formatOutput(path: string, outMiB: number, signal: AbortSignal): 
     await file.close()
   }
   // No journal and no reserve: the file lives as long as one task.
-  await run('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', path], signal)
+  await run(
+    'mkfs.ext4',
+    ['-q', '-F', '-m', '0', '-O', '^has_journal', '-E', 'nodiscard', path],
+    signal,
+  )
 }
 
 async function unmount(path: string): Promise<void> {
@@ -218,13 +256,16 @@ async function listMounts(): Promise<Mount[]> {
     const fields = line.split(' ')
     const source = fields[fields.indexOf('-') + 2]
     const path = fields[4]
-    if (path !== undefined && source !== undefined) mounts.push({ path: unescape(path), source: unescape(source) })
+    if (path !== undefined && source !== undefined)
+      mounts.push({ path: unescape(path), source: unescape(source) })
   }
   return mounts
 }
 
 function unescape(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  )
 }
 
 async function run(command: string, args: readonly string[], signal: AbortSignal): Promise<void> {

@@ -19,7 +19,9 @@ describe('a task in a container', { skip: SKIP, timeout: 180_000 }, () => {
   after(async () => bench.close())
 
   test('succeeds with the files it wrote, sorted by path', async () => {
-    const spec = bench.spec('mkdir /out/b && echo two > /out/b/x && echo one > /out/a && echo hello')
+    const spec = bench.spec(
+      'mkdir /out/b && echo two > /out/b/x && echo one > /out/a && echo hello',
+    )
     const { outcome, log } = await bench.run(spec)
     assert.equal(outcome.status, 'succeeded', outcome.reason)
     assert.equal(outcome.exitCode, 0)
@@ -205,7 +207,8 @@ describe('the engine', { skip: SKIP }, () => {
 
 async function countContainers(owner: string): Promise<number> {
   const docker = new Docker({ socketPath: '/var/run/docker.sock' })
-  return (await docker.listContainers({ all: true, filters: { label: [`ctd.node=${owner}`] } })).length
+  return (await docker.listContainers({ all: true, filters: { label: [`ctd.node=${owner}`] } }))
+    .length
 }
 
 async function mountCount(folder: string): Promise<number> {

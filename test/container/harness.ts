@@ -9,7 +9,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import type { ImageRef, ProgressLine, TaskOutcome, TaskSpec } from '../../src/container/container-runtime.js'
+import type {
+  ImageRef,
+  ProgressLine,
+  TaskOutcome,
+  TaskSpec,
+} from '../../src/container/container-runtime.js'
 import { DockerRuntime } from '../../src/container/docker-runtime.js'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
@@ -29,7 +34,9 @@ export async function testImage(): Promise<TestImage> {
   const line = stdout.trim().split('\n').at(-1) ?? ''
   const built: TestImage & { loaded: string } = JSON.parse(line)
   if (built.loaded === 'no engine answers') {
-    throw new Error('these tests need a container engine (scripts/engine.sh), or CTD_TEST_NO_ENGINE=1')
+    throw new Error(
+      'these tests need a container engine (scripts/engine.sh), or CTD_TEST_NO_ENGINE=1',
+    )
   }
   return built
 }

@@ -6,7 +6,11 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import Docker from 'dockerode'
-import { hashLayer, writeImageArchive, type WrittenImage } from '../../src/container/image-archive.js'
+import {
+  hashLayer,
+  writeImageArchive,
+  type WrittenImage,
+} from '../../src/container/image-archive.js'
 import { Bench, NEVER, SKIP, testImage, ROOT } from './harness.js'
 
 describe('loading an image', { skip: SKIP, timeout: 120_000 }, () => {
@@ -16,7 +20,10 @@ describe('loading an image', { skip: SKIP, timeout: 120_000 }, () => {
   before(async () => {
     bench = await Bench.open((await testImage()).image)
     archive = join(bench.folder, 'image.tar')
-    const layer = await hashLayer(join(process.env['CTD_IMAGE_CACHE'] ?? join(ROOT, '.cache/images'), 'test-layer.tar'), NEVER)
+    const layer = await hashLayer(
+      join(process.env['CTD_IMAGE_CACHE'] ?? join(ROOT, '.cache/images'), 'test-layer.tar'),
+      NEVER,
+    )
     const mark = randomBytes(6).toString('hex')
     const settings = {
       name: `computetorrent/test:${mark}`,
@@ -29,20 +36,25 @@ describe('loading an image', { skip: SKIP, timeout: 120_000 }, () => {
   })
   after(async () => {
     const docker = new Docker({ socketPath: '/var/run/docker.sock' })
-    await docker.getImage(image.name).remove().catch((error: { statusCode?: number }) => {
-      assert.equal(error.statusCode, 404)
-    })
+    await docker
+      .getImage(image.name)
+      .remove()
+      .catch((error: { statusCode?: number }) => {
+        assert.equal(error.statusCode, 404)
+      })
     await bench.close()
   })
 
   test('IMAGE_LOAD_FAILED: bytes that are no archive are refused', async () => {
     const garbage = Readable.from([Buffer.alloc(2048, 7)])
-    await assert.rejects(bench.runtime.loadImage(image, garbage, NEVER), { code: 'IMAGE_LOAD_FAILED' })
+    await assert.rejects(bench.runtime.loadImage(image, garbage, NEVER), {
+      code: 'IMAGE_LOAD_FAILED',
+    })
     assert.equal(await bench.runtime.hasImage(image, NEVER), false)
   })
 
   test('IMAGE_DIGEST_MISMATCH: an archive of another image is refused', async () => {
-    const wanted = { ...image, configDigest: 'd'.repeat(64) , manifestDigest: 'e'.repeat(64) }
+    const wanted = { ...image, configDigest: 'd'.repeat(64), manifestDigest: 'e'.repeat(64) }
     await assert.rejects(bench.runtime.loadImage(wanted, createReadStream(archive), NEVER), {
       code: 'IMAGE_DIGEST_MISMATCH',
     })

@@ -3,14 +3,20 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { TaskSpec } from '../../src/container/container-runtime.js'
-import { auditHostConfig, auditInspect, type ContainerPolicy } from '../../src/container/host-config-audit.js'
+import {
+  auditHostConfig,
+  auditInspect,
+  type ContainerPolicy,
+} from '../../src/container/host-config-audit.js'
 import { createOptions, type RunLayout } from '../../src/container/host-config.js'
 
 const SEED = Number(process.env['CTD_SEED'] ?? Date.now() % 2 ** 31)
 const MIB = 1024 ** 2
 const hex64 = fc.stringMatching(/^[0-9a-f]{64}$/)
 const name = fc.stringMatching(/^[a-z][a-z0-9_.-]{0,20}$/)
-const path = fc.array(fc.stringMatching(/^[a-z0-9]{1,8}$/), { minLength: 1, maxLength: 4 }).map((parts) => `/srv/${parts.join('/')}`)
+const path = fc
+  .array(fc.stringMatching(/^[a-z0-9]{1,8}$/), { minLength: 1, maxLength: 4 })
+  .map((parts) => `/srv/${parts.join('/')}`)
 const uuid = fc.uuid().map((id) => `GPU-${id}`)
 
 const specs: fc.Arbitrary<TaskSpec> = fc.record({
@@ -23,9 +29,19 @@ const specs: fc.Arbitrary<TaskSpec> = fc.record({
     diffIds: fc.array(hex64, { minLength: 1, maxLength: 3 }),
     sizeBytes: fc.nat(),
   }),
-  argv: fc.array(fc.string({ minLength: 1 }).filter((item) => !item.includes('\0')), { minLength: 1, maxLength: 5 }),
-  env: fc.dictionary(fc.stringMatching(/^CTD_PARAM_[A-Z0-9_]{1,10}$/), fc.stringMatching(/^[ -~]{0,30}$/), { maxKeys: 5 }),
-  inputs: fc.uniqueArray(fc.record({ name, path }), { selector: (input) => input.name, maxLength: 4 }),
+  argv: fc.array(
+    fc.string({ minLength: 1 }).filter((item) => !item.includes('\0')),
+    { minLength: 1, maxLength: 5 },
+  ),
+  env: fc.dictionary(
+    fc.stringMatching(/^CTD_PARAM_[A-Z0-9_]{1,10}$/),
+    fc.stringMatching(/^[ -~]{0,30}$/),
+    { maxKeys: 5 },
+  ),
+  inputs: fc.uniqueArray(fc.record({ name, path }), {
+    selector: (input) => input.name,
+    maxLength: 4,
+  }),
   workDir: path,
   memoryMiB: fc.integer({ min: 16, max: 1_000_000 }),
   cpus: fc.double({ min: 0.01, max: 256, noNaN: true }),
@@ -52,7 +68,11 @@ function policyFor(spec: TaskSpec): ContainerPolicy {
   return {
     mounts: [
       { source: `${spec.workDir}/in`, target: '/in', readOnly: true },
-      ...spec.inputs.map((input) => ({ source: input.path, target: `/in/${input.name}`, readOnly: true })),
+      ...spec.inputs.map((input) => ({
+        source: input.path,
+        target: `/in/${input.name}`,
+        readOnly: true,
+      })),
       { source: `${spec.workDir}/out`, target: '/out', readOnly: false },
       { source: `${spec.workDir}/progress`, target: '/progress', readOnly: false },
     ],
@@ -70,7 +90,13 @@ function policyFor(spec: TaskSpec): ContainerPolicy {
 const EXAMPLE: TaskSpec = {
   taskKey: 'task-1',
   owner: '12D3KooWExample',
-  image: { name: 'x', configDigest: 'a'.repeat(64), manifestDigest: 'b'.repeat(64), diffIds: ['c'.repeat(64)], sizeBytes: 1 },
+  image: {
+    name: 'x',
+    configDigest: 'a'.repeat(64),
+    manifestDigest: 'b'.repeat(64),
+    diffIds: ['c'.repeat(64)],
+    sizeBytes: 1,
+  },
   argv: ['python3', '/opt/ctd/trainer.py'],
   env: { CTD_SEED: '7', PYTHONHASHSEED: '0' },
   inputs: [{ name: 'task.json', path: '/srv/ctd/blobs/1' }],
@@ -100,10 +126,18 @@ describe('createOptions', () => {
     assert.deepEqual(options.Entrypoint, ['python3'])
     assert.deepEqual(options.Cmd, ['/opt/ctd/trainer.py'])
     assert.equal(options.Image, `sha256:${'a'.repeat(64)}`)
-    for (const item of ['CTD_SEED=7', 'OMP_NUM_THREADS=1', 'ATEN_CPU_CAPABILITY=avx2', 'CTD_PROGRESS=/progress/progress.jsonl']) {
+    for (const item of [
+      'CTD_SEED=7',
+      'OMP_NUM_THREADS=1',
+      'ATEN_CPU_CAPABILITY=avx2',
+      'CTD_PROGRESS=/progress/progress.jsonl',
+    ]) {
       assert.ok(options.Env?.includes(item), item)
     }
-    assert.equal(options.Env?.some((item) => item.includes(EXAMPLE.owner)), false)
+    assert.equal(
+      options.Env?.some((item) => item.includes(EXAMPLE.owner)),
+      false,
+    )
   })
 
   const bad: readonly (readonly [string, Partial<TaskSpec>])[] = [
@@ -115,7 +149,15 @@ describe('createOptions', () => {
     ['another thread count', { env: { OMP_NUM_THREADS: '8' } }],
     ['an environment name in small letters', { env: { path: 'x' } }],
     ['an input outside /in', { inputs: [{ name: '../out', path: '/srv/x' }] }],
-    ['two inputs of one name', { inputs: [{ name: 'a', path: '/srv/x' }, { name: 'a', path: '/srv/y' }] }],
+    [
+      'two inputs of one name',
+      {
+        inputs: [
+          { name: 'a', path: '/srv/x' },
+          { name: 'a', path: '/srv/y' },
+        ],
+      },
+    ],
     ['an input by a relative path', { inputs: [{ name: 'a', path: 'x' }] }],
     ['an input by a path with dots', { inputs: [{ name: 'a', path: '/srv/../etc/shadow' }] }],
     ['no memory', { memoryMiB: 0 }],
@@ -137,7 +179,10 @@ describe('the auditor', () => {
     JSON.parse(JSON.stringify(createOptions(EXAMPLE, layoutFor(EXAMPLE)).HostConfig))
   const policy = policyFor(EXAMPLE)
   const mounts = (): Record<string, unknown>[] => JSON.parse(JSON.stringify(request()['Mounts']))
-  const withMount = (change: Record<string, unknown>): unknown[] => [...mounts().slice(1), { ...mounts()[0], ...change }]
+  const withMount = (change: Record<string, unknown>): unknown[] => [
+    ...mounts().slice(1),
+    { ...mounts()[0], ...change },
+  ]
 
   const changes: Readonly<Record<string, unknown>> = {
     'a privileged container': { Privileged: true },
@@ -155,7 +200,9 @@ describe('the auditor', () => {
     'a writable root': { ReadonlyRootfs: false },
     'a device': { Devices: [{ PathOnHost: '/dev/sda' }] },
     'a device rule': { DeviceCgroupRules: ['a *:* rwm'] },
-    'a GPU that was not leased': { DeviceRequests: [{ Driver: 'nvidia', Count: -1, Capabilities: [['gpu']] }] },
+    'a GPU that was not leased': {
+      DeviceRequests: [{ Driver: 'nvidia', Count: -1, Capabilities: [['gpu']] }],
+    },
     'no system call filter': { SecurityOpt: ['no-new-privileges', 'seccomp=unconfined'] },
     'new privileges': { SecurityOpt: [] },
     'unmasked kernel files': { MaskedPaths: [] },
@@ -163,7 +210,7 @@ describe('the auditor', () => {
     'no process limit': { PidsLimit: -1 },
     'no memory limit': { Memory: 0 },
     'more memory': { Memory: 2 ** 40, MemorySwap: 2 ** 40 },
-    'swap': { MemorySwap: -1 },
+    swap: { MemorySwap: -1 },
     'no kill when memory ends': { OomKillDisable: true },
     'no CPU limit': { NanoCpus: 0 },
     'a score that spares it': { OomScoreAdj: -1000 },
@@ -204,24 +251,50 @@ describe('the auditor', () => {
   })
 
   test('refuses a forbidden mount even where the policy names it', () => {
-    for (const source of ['/', '/etc', '/etc/shadow', '/proc/1', '/var/run/docker.sock', '/dev/kvm']) {
+    for (const source of [
+      '/',
+      '/etc',
+      '/etc/shadow',
+      '/proc/1',
+      '/var/run/docker.sock',
+      '/dev/kvm',
+    ]) {
       const spec = { ...EXAMPLE, inputs: [{ name: 'x', path: source === '/' ? '/srv/x' : source }] }
       const allowed = policyFor(spec)
-      const wrong = { ...allowed, mounts: allowed.mounts.map((one) => (one.target === '/in/x' ? { ...one, source } : one)) }
+      const wrong = {
+        ...allowed,
+        mounts: allowed.mounts.map((one) => (one.target === '/in/x' ? { ...one, source } : one)),
+      }
       const host = createOptions(spec, layoutFor(spec)).HostConfig
-      const asked = { ...host, Mounts: (host?.Mounts ?? []).map((one) => (one.Target === '/in/x' ? { ...one, Source: source } : one)) }
+      const asked = {
+        ...host,
+        Mounts: (host?.Mounts ?? []).map((one) =>
+          one.Target === '/in/x' ? { ...one, Source: source } : one,
+        ),
+      }
       assert.notDeepEqual(auditHostConfig(asked, wrong), [], source)
     }
   })
 
   test('refuses what is no object', () => {
-    for (const value of [undefined, null, [], 'x', 7]) assert.notDeepEqual(auditHostConfig(value, policy), [])
+    for (const value of [undefined, null, [], 'x', 7])
+      assert.notDeepEqual(auditHostConfig(value, policy), [])
   })
 
   const inspected = (): Record<string, unknown> => ({
     HostConfig: request(),
-    Config: { User: '65534:65534', Env: ['NVIDIA_VISIBLE_DEVICES=void'], OpenStdin: false, Tty: false },
-    Mounts: policy.mounts.map((one) => ({ Type: 'bind', Source: one.source, Destination: one.target, RW: !one.readOnly })),
+    Config: {
+      User: '65534:65534',
+      Env: ['NVIDIA_VISIBLE_DEVICES=void'],
+      OpenStdin: false,
+      Tty: false,
+    },
+    Mounts: policy.mounts.map((one) => ({
+      Type: 'bind',
+      Source: one.source,
+      Destination: one.target,
+      RW: !one.readOnly,
+    })),
   })
 
   test('accepts an inspected container as it was asked for', () => {
@@ -236,10 +309,19 @@ describe('the auditor', () => {
       { Config: { ...config, Env: ['NVIDIA_VISIBLE_DEVICES=all'] } },
       { Config: { ...config, Env: [] } },
       { Config: { ...config, OpenStdin: true } },
-      { Mounts: [{ Type: 'volume', Source: '/var/lib/docker/volumes/x', Destination: '/data', RW: true }] },
+      {
+        Mounts: [
+          { Type: 'volume', Source: '/var/lib/docker/volumes/x', Destination: '/data', RW: true },
+        ],
+      },
       { Mounts: undefined },
       { HostConfig: undefined },
     ]
-    for (const change of wrong) assert.notDeepEqual(auditInspect({ ...inspected(), ...change }, policy), [], JSON.stringify(change))
+    for (const change of wrong)
+      assert.notDeepEqual(
+        auditInspect({ ...inspected(), ...change }, policy),
+        [],
+        JSON.stringify(change),
+      )
   })
 })

@@ -25,20 +25,39 @@ describe('parseProgressLine', () => {
   })
 
   test('passes over what is no progress', () => {
-    for (const line of ['', 'null', '[]', '7', '{}', '{"step":-1}', '{"step":1.5}', '{"step":"1"}', '{"step":1', 'x'.repeat(5000)]) {
+    for (const line of [
+      '',
+      'null',
+      '[]',
+      '7',
+      '{}',
+      '{"step":-1}',
+      '{"step":1.5}',
+      '{"step":"1"}',
+      '{"step":1',
+      'x'.repeat(5000),
+    ]) {
       assert.equal(parseProgressLine(line), undefined, line.slice(0, 20))
     }
   })
 
   test(`never throws and stays within its bounds (seed ${SEED})`, () => {
     fc.assert(
-      fc.property(fc.oneof(fc.json(), fc.dictionary(fc.string(), fc.jsonValue()).map((value) => JSON.stringify({ ...value, step: 1 }))), (text) => {
-        const line = parseProgressLine(text)
-        if (line === undefined) return
-        const metrics = Object.entries(line.metrics)
-        assert.ok(metrics.length <= CONTAINER_LIMITS.progressMetrics)
-        for (const [, value] of metrics) assert.ok(Number.isFinite(value))
-      }),
+      fc.property(
+        fc.oneof(
+          fc.json(),
+          fc
+            .dictionary(fc.string(), fc.jsonValue())
+            .map((value) => JSON.stringify({ ...value, step: 1 })),
+        ),
+        (text) => {
+          const line = parseProgressLine(text)
+          if (line === undefined) return
+          const metrics = Object.entries(line.metrics)
+          assert.ok(metrics.length <= CONTAINER_LIMITS.progressMetrics)
+          for (const [, value] of metrics) assert.ok(Number.isFinite(value))
+        },
+      ),
       { seed: SEED, numRuns: 1000 },
     )
   })
@@ -51,7 +70,9 @@ describe('parseProgressLine', () => {
 })
 
 describe('ProgressTail', () => {
-  const follow = async (work: (path: string, tail: ProgressTail, seen: ProgressLine[]) => Promise<void>): Promise<void> => {
+  const follow = async (
+    work: (path: string, tail: ProgressTail, seen: ProgressLine[]) => Promise<void>,
+  ): Promise<void> => {
     const folder = await mkdtemp(join(tmpdir(), 'ctd-progress-'))
     const seen: ProgressLine[] = []
     const path = join(folder, 'progress.jsonl')
@@ -67,11 +88,17 @@ describe('ProgressTail', () => {
       await tail.poll()
       await writeFile(path, '{"step":1}\n{"st')
       await tail.poll()
-      assert.deepEqual(seen.map((line) => line.step), [1])
+      assert.deepEqual(
+        seen.map((line) => line.step),
+        [1],
+      )
       await appendFile(path, 'ep":2}\n')
       await tail.poll()
       await tail.poll()
-      assert.deepEqual(seen.map((line) => line.step), [1, 2])
+      assert.deepEqual(
+        seen.map((line) => line.step),
+        [1, 2],
+      )
     })
   })
 
@@ -91,7 +118,10 @@ describe('ProgressTail', () => {
       await tail.poll()
       await writeFile(path, '{"step":0}\n')
       await tail.poll()
-      assert.deepEqual(seen.map((line) => line.step), [10, 11, 0])
+      assert.deepEqual(
+        seen.map((line) => line.step),
+        [10, 11, 0],
+      )
     })
   })
 })

@@ -6,7 +6,13 @@ import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { writeImageArchive, writeLayer, type LayerFile, type TarEntry, type WrittenImage } from '../../src/container/image-archive.js'
+import {
+  writeImageArchive,
+  writeLayer,
+  type LayerFile,
+  type TarEntry,
+  type WrittenImage,
+} from '../../src/container/image-archive.js'
 
 const NEVER = new AbortController().signal
 const ENTRIES: readonly TarEntry[] = [
@@ -36,14 +42,23 @@ describe('an image archive', () => {
   const archive = (): string => join(folder, 'image.tar')
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'ctd-archive-'))
-    layer = await writeLayer(ENTRIES, { path: join(folder, 'layer.tar'), epochSeconds: 1795305600 }, NEVER)
+    layer = await writeLayer(
+      ENTRIES,
+      { path: join(folder, 'layer.tar'), epochSeconds: 1795305600 },
+      NEVER,
+    )
     image = await writeImageArchive(SETTINGS, [layer], archive(), NEVER)
   })
   after(async () => rm(folder, { recursive: true }))
 
   test('has the digests it had when this was written: a change here changes every pinned image', () => {
     assert.deepEqual(
-      { diffId: layer.diffId, config: image.configDigest, manifest: image.manifestDigest, archive: image.archiveSha256 },
+      {
+        diffId: layer.diffId,
+        config: image.configDigest,
+        manifest: image.manifestDigest,
+        archive: image.archiveSha256,
+      },
       VECTOR,
     )
   })
@@ -58,14 +73,22 @@ describe('an image archive', () => {
     const read = (name: string): Buffer => execFileSync('tar', ['-xOf', archive(), name])
     const blobs = [image.configDigest, image.manifestDigest, layer.diffId]
     for (const digest of blobs) {
-      assert.equal(createHash('sha256').update(read(`blobs/sha256/${digest}`)).digest('hex'), digest)
+      assert.equal(
+        createHash('sha256')
+          .update(read(`blobs/sha256/${digest}`))
+          .digest('hex'),
+        digest,
+      )
     }
     const config = JSON.parse(read(`blobs/sha256/${image.configDigest}`).toString())
     assert.deepEqual(config.rootfs.diff_ids, [`sha256:${layer.diffId}`])
     assert.equal(config.created, '2026-11-22T00:00:00Z')
     assert.equal(config.config.User, '65534:65534')
     const listed = execFileSync('tar', ['--numeric-owner', '--utc', '-tvf', layer.path]).toString()
-    assert.match(listed, /^drwxr-xr-x 0\/0 +0 2026-11-22 00:00 opt\/\n-rw-r--r-- 0\/0 +9 2026-11-22 00:00 opt\/a\.py\nlrwxrwxrwx 0\/0 +0 .* opt\/b\.py -> a\.py\n$/)
+    assert.match(
+      listed,
+      /^drwxr-xr-x 0\/0 +0 2026-11-22 00:00 opt\/\n-rw-r--r-- 0\/0 +9 2026-11-22 00:00 opt\/a\.py\nlrwxrwxrwx 0\/0 +0 .* opt\/b\.py -> a\.py\n$/,
+    )
   })
 
   test('IMAGE_LAYER_CHANGED: a layer that is not what its digest names is refused, and no file is left', async () => {
@@ -73,13 +96,17 @@ describe('an image archive', () => {
     const changed = await writeLayer(ENTRIES, { path, epochSeconds: 0 }, NEVER)
     await appendFile(path, 'x')
     const out = join(folder, 'never.tar')
-    await assert.rejects(writeImageArchive(SETTINGS, [changed], out, NEVER), { code: 'IMAGE_LAYER_CHANGED' })
+    await assert.rejects(writeImageArchive(SETTINGS, [changed], out, NEVER), {
+      code: 'IMAGE_LAYER_CHANGED',
+    })
     await assert.rejects(readFile(out), { code: 'ENOENT' })
     await assert.rejects(readFile(`${out}.partial`), { code: 'ENOENT' })
   })
 
   test('IMAGE_LAYER_TOO_LARGE: a layer beyond the tar format is refused', async () => {
     const huge = { ...layer, sizeBytes: 8 * 1024 ** 3 }
-    await assert.rejects(writeImageArchive(SETTINGS, [huge], archive(), NEVER), { code: 'IMAGE_LAYER_TOO_LARGE' })
+    await assert.rejects(writeImageArchive(SETTINGS, [huge], archive(), NEVER), {
+      code: 'IMAGE_LAYER_TOO_LARGE',
+    })
   })
 })
