@@ -9,7 +9,7 @@ function peer(name: string): PeerId {
 }
 
 function output(name: string): Uint8Array {
-  return Uint8Array.of(...sha256(utf8(name)), ...sha256(utf8(`${name}'`)))
+  return Uint8Array.of(...sha256(utf8(`${name} 1`)), ...sha256(utf8(`${name} 2`)))
 }
 
 function entry(name: string, weightPpm: bigint) {
@@ -67,6 +67,16 @@ describe('the lottery', () => {
     const ranking = rank(seed, entries)
     assert.deepEqual(ranking.toSorted(), entries.map((each) => each.peer).sort())
     assert.deepEqual(rank(seed, entries.toReversed()), ranking)
+  })
+
+  it('breaks ties by output', () => {
+    // So heavy that every key is zero.
+    const heavy = entries.map((each) => ({ ...each, weightPpm: 1n << 200n }))
+    const sorted = heavy.toSorted((a, b) => Buffer.compare(a.output, b.output))
+    assert.deepEqual(
+      rank(seed, heavy),
+      sorted.map((each) => each.peer),
+    )
   })
 
   it('leaves out who has no weight', () => {

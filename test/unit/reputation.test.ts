@@ -216,6 +216,26 @@ describe('reputation', () => {
     assert.equal(scored(matureToo).excluded, true)
   })
 
+  it('weighs an exclusion without the strikes of young networks', () => {
+    const young = Array.from({ length: 5 }, () => wrong('a', { young: true }))
+    const receipts = [...valid('a', 40, NOW - 1), ...young, wrong('a'), wrong('a')]
+    const score = scored(receipts)
+    assert.ok(score.reliabilityPpm < 300_000)
+    assert.equal(score.wrongs, 2)
+    assert.equal(score.excluded, false)
+  })
+
+  it('lets an established peer return as a probationer', () => {
+    const receipts = [...valid('a', 10, NOW - 1), wrong('a'), wrong('a')]
+    assert.equal(scored(receipts).excluded, true)
+    assert.equal(scored(receipts).established, true)
+    const back = scored(receipts, NOW + 7 * DAY_MS)
+    assert.equal(back.excluded, false)
+    assert.equal(back.established, false)
+    assert.equal(back.accepted, 0)
+    assert.equal(back.creditMicro, 0)
+  })
+
   it('caps credit at one hundred before a wrong result halves it', () => {
     assert.equal(scored(valid('a', 150)).creditMicro, 100_000_000)
     const halved = scored([...valid('a', 150, NOW), wrong('a')])

@@ -100,6 +100,16 @@ describe('the verdict of a mature network', () => {
     assert.equal(reasonOf(mature([...house, newcomer('guest', 'a')])), 'escalate MARGIN')
   })
 
+  it('spares an operator whose other peer is needed among the winners', () => {
+    const sure = { reliabilityPpm: 990_000 }
+    const winners = [outcome('one', 'a', sure), outcome('two', 'a', sure)]
+    const doubtful = { reliabilityPpm: 400_000 }
+    const second = outcome('second', 'b', { ...doubtful, operator: 'two' })
+    assert.equal(strikesOf(mature([...winners, second])), 0)
+    const stranger = outcome('stranger', 'b', doubtful)
+    assert.equal(strikesOf(mature([...winners, stranger])), 1)
+  })
+
   it('does not accept newcomers among themselves', () => {
     assert.equal(reasonOf(mature(pattern('aaaaaa'))), 'escalate NO_ESTABLISHED')
     assert.equal(reasonOf(mature(pattern('aaaaaaa'))), 'reject UNDECIDED')
