@@ -2,7 +2,11 @@
  * IP addresses inside multiaddrs: the prefix a peer comes from, and whether an address is private.
  */
 import { BlockList, isIP } from 'node:net'
+import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import { CtdError } from '../errors.js'
+import { parsePeerId } from '../wire/ids.js'
+import type { PeerId } from '../wire/ids.js'
 
 const PRIVATE = new BlockList()
 // RFC 1918, RFC 6598, RFC 3927, RFC 1122 and the IPv6 counterparts (RFC 4291, RFC 4193).
@@ -17,6 +21,27 @@ PRIVATE.addAddress('::', 'ipv6')
 PRIVATE.addAddress('::1', 'ipv6')
 PRIVATE.addSubnet('fc00::', 7, 'ipv6')
 PRIVATE.addSubnet('fe80::', 10, 'ipv6')
+
+/** @throws CtdError BAD_ADDRESS */
+export function parseAddress(text: string): Multiaddr {
+  try {
+    return multiaddr(text)
+  } catch (error) {
+    throw new CtdError('BAD_ADDRESS', `not a multiaddr: ${text.slice(0, 120)}`, {
+      hint: 'write it as /ip4/203.0.113.5/tcp/4701/p2p/12D3Koo…',
+      cause: error,
+    })
+  }
+}
+
+/** The peer id at the end of a multiaddr. @throws CtdError BAD_ADDRESS, BAD_PEER_ID */
+export function peerIdInAddress(text: string): PeerId {
+  const id = parseAddress(text)
+    .getComponents()
+    .findLast(({ name }) => name === 'p2p')?.value
+  if (id !== undefined) return parsePeerId(id)
+  throw new CtdError('BAD_ADDRESS', `a bootstrap address ends in /p2p/<peer id>: ${text}`)
+}
 
 /** The IP address a multiaddr begins with, or `''` where it has none (a name, a relay). */
 export function ipOf(address: Multiaddr): string {
@@ -59,4 +84,14 @@ function expandIpv6(ip: string): string[] {
 
 function trimGroup(group: string): string {
   return Number.parseInt(group, 16).toString(16)
+}
+
+/** Our name of a libp2p peer; nothing for keys that are not Ed25519, which cannot take part. */
+export function toPeerId(peer: { toString(): string }): PeerId | undefined {
+  try {
+    return parsePeerId(peer.toString())
+  } catch {
+    // Not one of ours.
+    return undefined
+  }
 }

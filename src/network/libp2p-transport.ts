@@ -3,51 +3,25 @@
  * own Kademlia network. The only room that imports libp2p.
  */
 import './polyfill.js'
-import { createLibp2p } from 'libp2p'
-import { bootstrap } from '@libp2p/bootstrap'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
-import { gossipsub, TopicValidatorResult } from '@libp2p/gossipsub'
-import type { GossipSub } from '@libp2p/gossipsub'
-import { identify, identifyPush } from '@libp2p/identify'
-import type { Identify } from '@libp2p/identify'
-import { KEEP_ALIVE } from '@libp2p/interface'
-import type {
-  Connection,
-  ConnectionGater,
-  Ed25519PrivateKey,
-  Libp2p,
-  PeerId as Libp2pPeerId,
-  Stream,
-} from '@libp2p/interface'
-import type { KadDHT } from '@libp2p/kad-dht'
-import { noise } from '@libp2p/noise'
+import { TopicValidatorResult } from '@libp2p/gossipsub'
+import type { Ed25519PrivateKey, PeerId as Libp2pPeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { ping } from '@libp2p/ping'
-import type { Ping } from '@libp2p/ping'
-import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
-import { multiaddr } from '@multiformats/multiaddr'
 import { CtdError, InvariantError, errorMessage } from '../errors.js'
 import { parsePeerId, peerIdFromPublicKey } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
-import { ipOf, isPrivateIp, prefixOfIp } from './address.js'
+import { ipOf, parseAddress, peerIdInAddress, prefixOfIp, toPeerId } from './address.js'
 import { createByteStream } from './byte-stream.js'
-import { CONTROL_PROTOCOL, answerOver, askOver } from './control-protocol.js'
-import {
-  dhtService,
-  findBlobProviders,
-  getRecord,
-  provideBlob,
-  putRecord,
-  walkPeers,
-} from './dht.js'
-import type { RecordRules } from './dht.js'
-import { gossipOptions } from './gossip-options.js'
+import { CONTROL_PROTOCOL, askOver } from './control-protocol.js'
+import { findBlobProviders, getRecord, provideBlob, putRecord, walkPeers } from './dht.js'
+import { BLOB_PROTOCOL, InboundStreams } from './inbound-streams.js'
+import { createNode } from './libp2p-node.js'
+import type { Libp2pTransportOptions, NetworkNode } from './libp2p-node.js'
 import { NETWORK_LIMITS } from './limits.js'
 import { PeerKeeper } from './peer-keeper.js'
-import { NETWORK_PRESETS, YAMUX_WINDOW_BYTES } from './presets.js'
-import type { NetworkPreset, NetworkPresetName } from './presets.js'
-import { TokenBuckets } from './token-buckets.js'
+import { PeerPulse } from './peer-pulse.js'
+import { NETWORK_PRESETS } from './presets.js'
+import type { NetworkPreset } from './presets.js'
 import type {
   ByteStream,
   GossipHandler,
@@ -56,41 +30,6 @@ import type {
   StreamHandler,
   Transport,
 } from './transport.js'
-
-export const BLOB_PROTOCOL = '/ctd/1/blob'
-const DAY_MS = 24 * 60 * 60 * 1000
-
-/** Where libp2p keeps peers and DHT records: any `interface-datastore`, opened by the caller. */
-export type NetworkDatastore = NonNullable<
-  NonNullable<Parameters<typeof createLibp2p>[0]>['datastore']
->
-
-export interface Libp2pTransportOptions {
-  /** Seed of the Ed25519 identity, 32 bytes. */
-  readonly seed: Uint8Array
-  /** All topics that may ever be subscribed or published; others are refused from peers too. */
-  readonly topics: readonly string[]
-  readonly records: RecordRules
-  readonly preset: NetworkPresetName
-  /** Multiaddrs to listen on, such as `/ip4/0.0.0.0/tcp/4701`; port 0 picks one. */
-  readonly listen: readonly string[]
-  /** Multiaddrs to announce instead of those listened on. */
-  readonly announce?: readonly string[]
-  /** Multiaddrs of well-known peers, each ending in `/p2p/<id>`. */
-  readonly bootstrap?: readonly string[]
-  /** In memory where absent. */
-  readonly datastore?: NetworkDatastore
-  /** Told of failures that concern nobody in particular, such as a handler that threw. */
-  readonly onWarning?: (code: string, error: unknown) => void
-}
-
-interface Services extends Record<string, unknown> {
-  identify: Identify
-  ping: Ping
-  pubsub: GossipSub
-  dht: KadDHT
-}
-type Node = Libp2p<Services>
 
 /** Builds a stopped transport. @throws CtdError BAD_KEY, BAD_ADDRESS */
 export async function createLibp2pTransport(options: Libp2pTransportOptions): Promise<Transport> {
@@ -106,16 +45,13 @@ class Libp2pTransport implements Transport {
   readonly #preset: NetworkPreset
   readonly #privateKey: Ed25519PrivateKey
   readonly #keeper: PeerKeeper
+  readonly #pulse: PeerPulse
   readonly #topics: ReadonlySet<string>
   readonly #gossipHandlers = new Map<string, GossipHandler>()
   readonly #peerHandlers: ((event: PeerEvent) => void)[] = []
-  readonly #requestBuckets: TokenBuckets
-  #requestHandler: RequestHandler | undefined
-  #streamHandler: StreamHandler | undefined
-  #requestsInFlight = 0
-  #streamsInFlight = 0
+  readonly #inbound: InboundStreams
   #validationsPending = 0
-  #node: Node | undefined
+  #node: NetworkNode | undefined
   #stopping = new AbortController()
 
   constructor(options: Libp2pTransportOptions, privateKey: Ed25519PrivateKey) {
@@ -124,8 +60,10 @@ class Libp2pTransport implements Transport {
     this.#privateKey = privateKey
     this.#topics = new Set(options.topics)
     this.self = peerIdFromPublicKey(privateKey.publicKey.raw)
-    const perSecond = this.#preset.requestsPerSecondPerPeer
-    this.#requestBuckets = new TokenBuckets({ perSecond, burst: 4 * perSecond })
+    this.#inbound = new InboundStreams({
+      requestsPerSecondPerPeer: this.#preset.requestsPerSecondPerPeer,
+      onWarning: (code, error) => this.#warn(code, error),
+    })
     this.#keeper = new PeerKeeper(
       {
         connectedCount: () => this.#node?.getPeers().length ?? 0,
@@ -134,12 +72,19 @@ class Libp2pTransport implements Transport {
       },
       { minConnections: this.#preset.minConnections },
     )
+    this.#pulse = new PeerPulse({
+      peers: () => this.connectedPeers(),
+      ping: (peer, signal) =>
+        this.#running().services.ping.ping(peerIdFromString(peer), { signal }),
+      hangUp: (peer) =>
+        this.#running().hangUp(peerIdFromString(peer), { signal: this.#stopping.signal }),
+    })
   }
 
   async start(): Promise<void> {
     if (this.#node !== undefined) return
     this.#stopping = new AbortController()
-    const node = await this.#createNode().catch((error: unknown) => {
+    const node = await this.#startNode().catch((error: unknown) => {
       throw new CtdError('LISTEN_FAILED', `cannot start the network: ${errorMessage(error)}`, {
         hint: 'check that the listen addresses are valid and their ports are free',
         cause: error,
@@ -152,13 +97,14 @@ class Libp2pTransport implements Transport {
     )
     for (const topic of this.#gossipHandlers.keys()) this.#join(node, topic)
     this.#keeper.start()
+    this.#pulse.start()
   }
 
   async stop(): Promise<void> {
     const node = this.#node
     if (node === undefined) return
     this.#stopping.abort()
-    await this.#keeper.stop()
+    await Promise.all([this.#keeper.stop(), this.#pulse.stop()])
     this.#node = undefined
     await node.stop()
   }
@@ -192,7 +138,7 @@ class Libp2pTransport implements Transport {
   }
 
   onRequest(handler: RequestHandler): void {
-    this.#requestHandler = handler
+    this.#inbound.requestHandler = handler
   }
 
   async openStream(peer: PeerId, signal: AbortSignal): Promise<ByteStream> {
@@ -205,7 +151,7 @@ class Libp2pTransport implements Transport {
   }
 
   onStream(handler: StreamHandler): void {
-    this.#streamHandler = handler
+    this.#inbound.streamHandler = handler
   }
 
   connectedPeers(): readonly PeerId[] {
@@ -262,7 +208,19 @@ class Libp2pTransport implements Transport {
     return findBlobProviders(this.#running(), digest, this.#limited(signal))
   }
 
-  #running(): Node {
+  async #startNode(): Promise<NetworkNode> {
+    const node = await createNode(this.#options, this.#preset, this.#privateKey)
+    try {
+      await this.#inbound.register(node, this.#stopping.signal)
+      await node.start()
+    } catch (error) {
+      await node.stop()
+      throw error
+    }
+    return node
+  }
+
+  #running(): NetworkNode {
     if (this.#node !== undefined) return this.#node
     throw new CtdError('NETWORK_STOPPED', 'the network is not running')
   }
@@ -301,9 +259,14 @@ class Libp2pTransport implements Transport {
     if (kind === 'disconnected') this.#keeper.onDisconnected()
   }
 
-  /** Bootstrap addresses and remembered peers that are not connected, in random order. */
+  /**
+   * Bootstrap addresses, remembered peers and those the DHT knows that are not connected, in random
+   * order.
+   */
   async #dialCandidates(): Promise<readonly string[]> {
     const node = this.#running()
+    // The walk leaves the addresses of those it met in the peer store.
+    if (node.getPeers().length > 0) await walkPeers(node, this.#stopping.signal)
     const connected = new Set(node.getPeers().map(String))
     const wanted = new Map<string, string>()
     for (const address of this.#options.bootstrap ?? []) {
@@ -318,7 +281,7 @@ class Libp2pTransport implements Transport {
     return shuffled([...wanted.values()])
   }
 
-  #join(node: Node, topic: string): void {
+  #join(node: NetworkNode, topic: string): void {
     node.services.pubsub.topicValidators.set(topic, (from, message) =>
       this.#judge(topic, message.data, from),
     )
@@ -349,164 +312,6 @@ class Libp2pTransport implements Transport {
       this.#validationsPending -= 1
     }
   }
-
-  async #onControlStream(stream: Stream, connection: Connection): Promise<void> {
-    const handler = this.#requestHandler
-    const peer = toPeerId(connection.remotePeer)
-    const busy = this.#requestsInFlight >= NETWORK_LIMITS.requestsInFlight
-    if (handler === undefined || peer === undefined || busy || !this.#requestBuckets.take(peer)) {
-      return stream.abort(new Error('not serving this request'))
-    }
-    this.#requestsInFlight += 1
-    try {
-      const limit = AbortSignal.any([
-        this.#stopping.signal,
-        AbortSignal.timeout(NETWORK_LIMITS.requestMs),
-      ])
-      await answerOver(stream, (bytes) => handler(bytes, peer), limit)
-    } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-      this.#warn('REQUEST_FAILED', error)
-    } finally {
-      this.#requestsInFlight -= 1
-    }
-  }
-
-  async #onBlobStream(stream: Stream, connection: Connection): Promise<void> {
-    const handler = this.#streamHandler
-    const peer = toPeerId(connection.remotePeer)
-    const busy = this.#streamsInFlight >= NETWORK_LIMITS.streamsInFlight
-    if (handler === undefined || peer === undefined || busy) {
-      return stream.abort(new Error('not serving this stream'))
-    }
-    this.#streamsInFlight += 1
-    const bytes = createByteStream(stream)
-    try {
-      await handler(bytes, peer)
-      await bytes.close()
-    } catch (error) {
-      bytes.abort(error instanceof Error ? error : new Error(String(error)))
-    } finally {
-      this.#streamsInFlight -= 1
-    }
-  }
-
-  async #createNode(): Promise<Node> {
-    const { datastore, announce, listen, topics, records } = this.#options
-    const preset = this.#preset
-    const bootstrapList = [...(this.#options.bootstrap ?? [])]
-    const node: Node = await createLibp2p<Services>({
-      privateKey: this.#privateKey,
-      ...(datastore === undefined ? {} : { datastore }),
-      start: false,
-      addresses: { listen: [...listen], ...(announce ? { announce: [...announce] } : {}) },
-      transports: [tcp({ maxConnections: preset.maxConnections + 32 })],
-      connectionEncrypters: [noise()],
-      streamMuxers: [
-        yamux({
-          maxInboundStreams: 128,
-          maxOutboundStreams: 256,
-          streamOptions: { maxStreamWindowSize: YAMUX_WINDOW_BYTES },
-        }),
-      ],
-      connectionGater: this.#gater(),
-      connectionManager: {
-        maxConnections: preset.maxConnections,
-        maxIncomingPendingConnections: preset.maxIncomingPendingConnections,
-        inboundConnectionThreshold: preset.inboundConnectionThreshold,
-        maxParallelDials: 16,
-        maxDialQueueLength: 256,
-        maxPeerAddrsToDial: 8,
-        dialTimeout: NETWORK_LIMITS.dialMs,
-      },
-      // A ping that is late because the peer is busy must not end a transfer.
-      connectionMonitor: { abortConnectionOnPingFailure: false, pingInterval: 60_000 },
-      // The defaults forget a peer in an hour, so nobody would be left to dial after a night off.
-      peerStore: { maxAddressAge: 30 * DAY_MS, maxPeerAge: 30 * DAY_MS },
-      peerDiscovery:
-        bootstrapList.length === 0
-          ? []
-          : [
-              bootstrap({
-                list: bootstrapList,
-                timeout: 0,
-                tagName: `${KEEP_ALIVE}-ctd-bootstrap`,
-              }),
-            ],
-      services: {
-        identify: identify(),
-        identifyPush: identifyPush(),
-        ping: ping(),
-        pubsub: gossipsub(gossipOptions(topics, preset)),
-        dht: dhtService(records, preset),
-      },
-    })
-    await node.handle(
-      CONTROL_PROTOCOL,
-      (stream, connection) => this.#onControlStream(stream, connection),
-      { maxInboundStreams: 16, maxOutboundStreams: 32 },
-    )
-    await node.handle(
-      BLOB_PROTOCOL,
-      (stream, connection) => this.#onBlobStream(stream, connection),
-      { maxInboundStreams: 8, maxOutboundStreams: 16 },
-    )
-    await node.start()
-    return node
-  }
-
-  /** Quotas per address and prefix, and no dialling of private addresses on the open Internet. */
-  #gater(): ConnectionGater {
-    const preset = this.#preset
-    const trusted = new Set((this.#options.bootstrap ?? []).map((text) => ipOf(multiaddr(text))))
-    return {
-      denyDialMultiaddr: (address) => {
-        const ip = ipOf(address)
-        return !preset.dialPrivateAddresses && isPrivateIp(ip) && !trusted.has(ip)
-      },
-      denyInboundConnection: ({ remoteAddr }) => {
-        const ip = ipOf(remoteAddr)
-        const prefix = prefixOfIp(ip)
-        const others = this.#node?.getConnections() ?? []
-        const ips = others.map((other) => ipOf(other.remoteAddr))
-        return (
-          others.filter((other) => other.direction === 'inbound').length >=
-            preset.maxInboundConnections ||
-          ips.filter((other) => other === ip).length >= preset.maxConnectionsPerIp ||
-          ips.filter((other) => prefixOfIp(other) === prefix).length >=
-            preset.maxConnectionsPerPrefix
-        )
-      },
-    }
-  }
-}
-
-function toPeerId(peer: Libp2pPeerId): PeerId | undefined {
-  try {
-    return parsePeerId(peer.toString())
-  } catch {
-    // Only Ed25519 identities take part.
-    return undefined
-  }
-}
-
-function parseAddress(text: string): ReturnType<typeof multiaddr> {
-  try {
-    return multiaddr(text)
-  } catch (error) {
-    throw new CtdError('BAD_ADDRESS', `not a multiaddr: ${text.slice(0, 120)}`, {
-      hint: 'write it as /ip4/203.0.113.5/tcp/4701/p2p/12D3Koo…',
-      cause: error,
-    })
-  }
-}
-
-function peerIdInAddress(text: string): PeerId {
-  const id = parseAddress(text)
-    .getComponents()
-    .findLast(({ name }) => name === 'p2p')?.value
-  if (id !== undefined) return parsePeerId(id)
-  throw new CtdError('BAD_ADDRESS', `a bootstrap address ends in /p2p/<peer id>: ${text}`)
 }
 
 function assertSize(what: string, bytes: Uint8Array, maxBytes: number): void {

@@ -35,5 +35,12 @@ export const NETWORK_LIMITS = {
   dhtWalkRounds: 8,
   dhtWalkPeers: 2048,
 
+  /** 64 MiB at most, with records of 4 KiB. */
+  dhtStoredRecords: 16_384,
   knownPeers: 4096,
+
+  pulseMs: 60_000,
+  pulseAnswerMs: 30_000,
+  pulseMisses: 2,
+  pulsesAtOnce: 4,
 } as const

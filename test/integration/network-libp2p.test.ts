@@ -8,7 +8,7 @@ import { after, test } from 'node:test'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { MemoryDatastore } from 'datastore-core'
 import { createLibp2pTransport } from '../../src/network/libp2p-transport.js'
-import type { Libp2pTransportOptions } from '../../src/network/libp2p-transport.js'
+import type { Libp2pTransportOptions } from '../../src/network/libp2p-node.js'
 import type { Transport } from '../../src/network/transport.js'
 import { digestOf, utf8 } from '../../src/wire/ids.js'
 import type { PeerId } from '../../src/wire/ids.js'
@@ -269,4 +269,49 @@ test('a client that speaks no Noise is refused before it learns anything', async
   assert.equal(refusals.length, 3, 'plaintext, TLS and a bare muxer are all refused')
   assert.doesNotMatch(heard.toString(), new RegExp(server.self))
   assert.deepEqual(server.connectedPeers(), [])
+})
+
+test('LISTEN_FAILED is thrown where a port is taken, and BAD_ADDRESS for a bad bootstrap', async () => {
+  const first = await startTransport()
+  const port = /\/tcp\/\d+/.exec(addressOf(first))?.[0]
+  const options = {
+    seed: randomBytes(32),
+    topics: TOPICS,
+    preset: 'local' as const,
+    listen: [`/ip4/127.0.0.1${port}`],
+    records: { validate: validateTestRecord, select: newestRecord },
+  }
+  const second = await createLibp2pTransport(options)
+  await assert.rejects(second.start(), { code: 'LISTEN_FAILED' })
+  await assert.rejects(second.publish(TOPICS[0], utf8('x')), { code: 'NETWORK_STOPPED' })
+  for (const bootstrap of ['nonsense', '/ip4/127.0.0.1/tcp/1']) {
+    await assert.rejects(createLibp2pTransport({ ...options, bootstrap: [bootstrap] }), {
+      code: 'BAD_ADDRESS',
+    })
+  }
+})
+
+test('a peer whose messages are rejected is no longer listened to', async () => {
+  const [honest, spammer] = await Promise.all([startTransport(), startTransport()])
+  let judged = 0
+  const first = new Promise<void>((resolve) => {
+    honest.subscribe(TOPICS[0], async () => {
+      judged += 1
+      resolve()
+      return 'reject'
+    })
+  })
+  spammer.subscribe(TOPICS[0], async () => 'accept')
+  await spammer.dial(addressOf(honest), soon())
+  await publishUntil((n) => spammer.publish(TOPICS[0], utf8(`bad ${n}`)), first)
+  // gossipsub looks at a score it computed up to a second ago, so this takes some messages.
+  let quietRounds = 0
+  for (let n = 0; n < 200 && quietRounds < 5; n += 1) {
+    const before = judged
+    await spammer.publish(TOPICS[0], utf8(`more ${n}`))
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    quietRounds = judged === before ? quietRounds + 1 : 0
+  }
+  assert.equal(quietRounds, 5, `${judged} messages were judged`)
+  assert.ok(judged >= 3)
 })

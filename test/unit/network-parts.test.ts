@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 import { multiaddr } from '@multiformats/multiaddr'
+import { MemoryDatastore } from 'datastore-core'
+import { Key } from 'interface-datastore'
 import { ipOf, isPrivateIp, prefixOfIp } from '../../src/network/address.js'
+import { createBoundedDatastore } from '../../src/network/bounded-datastore.js'
 import { decayOf, gossipMessageId, gossipOptions } from '../../src/network/gossip-options.js'
+import { exceedsQuota } from '../../src/network/libp2p-node.js'
+import { NETWORK_LIMITS } from '../../src/network/limits.js'
 import { PeerKeeper } from '../../src/network/peer-keeper.js'
+import { PeerPulse } from '../../src/network/peer-pulse.js'
 import { NETWORK_PRESETS } from '../../src/network/presets.js'
 import { TokenBuckets } from '../../src/network/token-buckets.js'
 import { sha256, utf8 } from '../../src/wire/ids.js'
+
+/** Lets promises that are ready run, under mocked timers. */
+const settle = async (): Promise<void> => {
+  for (let i = 0; i < 20; i += 1) await Promise.resolve()
+}
 
 test('the prefix of an address is its /24 or /48', () => {
   assert.equal(prefixOfIp('203.0.113.77'), '203.0.113.0/24')
@@ -91,10 +102,6 @@ test('the keeper backs off while nobody answers and rests when enough are connec
     },
     { minConnections: 1, backoffFirstMs: 1000, backoffAloneMs: 8000, backoffMs: 60_000 },
   )
-  /** Lets the round in progress finish. */
-  const settle = async (): Promise<void> => {
-    for (let i = 0; i < 20; i += 1) await Promise.resolve()
-  }
   const advance = async (ms: number): Promise<void> => {
     for (let at = 0; at < ms; at += 250) {
       mock.timers.tick(250)
@@ -119,4 +126,69 @@ test('the keeper backs off while nobody answers and rests when enough are connec
   keeper.onDisconnected()
   await advance(60_000)
   assert.equal(connected, 0, 'a stopped keeper stays stopped')
+})
+
+test('a peer that answers no ping in two rounds is hung up on, a late one is not', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  const silent = new Set(['gone', 'late'])
+  const hungUp: string[] = []
+  const pulse = new PeerPulse({
+    peers: () => ['here', 'gone', 'late'].filter((peer) => !hungUp.includes(peer)),
+    ping: async (peer) => {
+      if (silent.has(peer)) throw new Error('no answer')
+    },
+    hangUp: async (peer) => {
+      hungUp.push(peer)
+    },
+  })
+  const round = async (): Promise<void> => {
+    mock.timers.tick(NETWORK_LIMITS.pulseMs)
+    await settle()
+  }
+  pulse.start()
+  await round()
+  assert.deepEqual(hungUp, [])
+  silent.delete('late')
+  await round()
+  assert.deepEqual(hungUp, ['gone'])
+  silent.add('late')
+  await round()
+  assert.deepEqual(hungUp, ['gone'], 'misses count in a row only')
+  await pulse.stop()
+  await round()
+  assert.deepEqual(hungUp, ['gone'])
+})
+
+test('strangers cannot fill the datastore: the entry written longest ago goes', async () => {
+  const inner = new MemoryDatastore()
+  await inner.put(new Key('/dht/record/old'), Uint8Array.of(0))
+  const store = await createBoundedDatastore(inner, { records: 3, peers: 2 })
+  for (const name of ['a', 'b', 'old', 'c']) {
+    await store.put(new Key(`/dht/record/${name}`), Uint8Array.of(1))
+  }
+  for (const name of ['x', 'y', 'z']) await store.put(new Key(`/peers/${name}`), Uint8Array.of(1))
+  for (let i = 0; i < 9; i += 1) await store.put(new Key(`/other/${i}`), Uint8Array.of(1))
+  const names: string[] = []
+  for await (const key of store.queryKeys({})) names.push(key.toString())
+  assert.deepEqual(names.filter((name) => !name.startsWith('/other/')).sort(), [
+    '/dht/record/b',
+    '/dht/record/c',
+    '/dht/record/old',
+    '/peers/y',
+    '/peers/z',
+  ])
+  assert.equal(names.length, 14)
+  await store.delete(new Key('/peers/y'))
+  await store.put(new Key('/peers/w'), Uint8Array.of(1))
+  assert.ok(await store.has(new Key('/peers/z')))
+})
+
+test('one address or prefix holds only its share of the connections', () => {
+  const quota = { maxConnectionsPerIp: 2, maxConnectionsPerPrefix: 3 }
+  const others = ['203.0.113.1', '203.0.113.1', '203.0.113.2', '198.51.100.1']
+  assert.ok(exceedsQuota('203.0.113.1', others, quota))
+  assert.ok(exceedsQuota('203.0.113.9', others, quota), 'the prefix is full')
+  assert.ok(!exceedsQuota('198.51.100.1', others, quota))
+  assert.ok(!exceedsQuota('192.0.2.1', others, quota))
 })
