@@ -41,7 +41,7 @@ const inputArbitrary = fc
     diversity: fc.constantFrom('operator' as const, 'operator-and-address' as const),
   })
   .map(({ parts, slots, replicas, nonce, diversity }): ElectionInput => {
-    const candidates = parts.map(({ operator, prefix, opened: _, ...rest }, i): Candidate => {
+    const candidates = parts.map(({ operator, prefix, ...rest }, i): Candidate => {
       const addressPrefix = prefix === 0 ? '' : `10.0.${prefix}.0/24`
       const named = { peer: peer(i), operator: `operator ${operator}`, addressPrefix }
       return { ...named, vrfKey: sha256(uint32Bytes(i)), ...rest }
