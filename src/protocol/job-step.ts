@@ -17,10 +17,18 @@ import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
 import { keysOf } from './ballot.js'
 import { jobResult } from './job-result.js'
 import { outputOf } from './job.js'
-import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState } from './job.js'
+import type {
+  BatchState,
+  JobContext,
+  JobEffect,
+  JobEvent,
+  JobRunState,
+  OutputFile,
+} from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
-import { slotVerdict } from './slot-verdict.js'
+import { listedFiles } from './slot-chain.js'
+import { vrfPublicKey } from './vrf.js'
 
 /** Elections of one batch after rejected tasks, before the job is given up. */
 const REJECTIONS_MAX = 3
@@ -182,6 +190,7 @@ function onPeersAsked(
       openWindowMs: context.openWindowMs,
       auditPpm: context.auditPpm,
       stewards: keysOf([context.signer.peerId]),
+      stewardVrfKeys: [vrfPublicKey(context.vrfSecret)],
       diversity: context.diversity,
     },
     context.signer,
@@ -285,7 +294,9 @@ function onSlotClosed(
     outcome === 'agreed' ? [peer] : [],
   )
   const root = toHex(message.outputRoot) as Digest
-  const metrics = acceptedMetrics(context, batch, effect.slot)
+  const reveal = agreedReveal(batch, effect.slot, providers)
+  const metrics = reveal === undefined ? {} : parseMetrics(reveal.message.metrics)
+  const listed = listedFiles(reveal)
   batch.outputs.set(effect.slot, {
     root,
     metrics,
@@ -293,10 +304,15 @@ function onSlotClosed(
     files: undefined,
     receipt: effect.receipt,
   })
-  return [
-    notify('task:accepted', { ...fields, root, metrics }),
-    { type: 'readOutput', batch: batch.index, slot: effect.slot, root, providers },
-  ]
+  const told = notify('task:accepted', { ...fields, root, metrics })
+  const isArtifact = context.plan.artifacts.some(
+    (artifact) => artifact.batch === batch.index && artifact.slot === effect.slot,
+  )
+  if (listed !== undefined && !isArtifact) {
+    const files = listed.map((file) => ({ ...file }))
+    return [told, ...takeFiles(context, state, batch, effect.slot, files, nowMs)]
+  }
+  return [told, { type: 'readOutput', batch: batch.index, slot: effect.slot, root, providers }]
 }
 
 function receiptExecutors(
@@ -314,25 +330,15 @@ export function splitReason(reason: string): { code: string; reason: string } {
   return at < 0 ? { code: reason, reason } : { code: reason.slice(0, at), reason: reason.slice(at + 2) }
 }
 
-/** The numbers that the agreeing executors revealed. */
-function acceptedMetrics(
-  context: JobContext,
+/** The reveal of one who agreed. */
+function agreedReveal(
   batch: BatchState,
   index: number,
-): Record<string, number> {
-  const { assignment } = batch
-  const slot = assignment?.slots[index]
-  if (slot === undefined || assignment?.frozenBids === undefined) return {}
-  const verdict = slotVerdict({
-    reveals: [...slot.reveals.values()],
-    network: context.network,
-    frozenBids: assignment.frozenBids,
-    young: assignment.election?.young ?? true,
-    isLast: true,
-  })
-  if (verdict.kind !== 'accept') return {}
-  const agreed = [...slot.reveals.values()].find((reveal) => verdict.agreed.includes(reveal.author))
-  return agreed === undefined ? {} : parseMetrics(agreed.message.metrics)
+  agreed: readonly PeerId[],
+): Opened<'reveal'> | undefined {
+  const reveals = batch.assignment?.slots[index]?.reveals
+  const found = agreed.flatMap((peer) => reveals?.get(peer) ?? [])
+  return found.find((reveal) => listedFiles(reveal) !== undefined) ?? found[0]
 }
 
 function onRejected(
@@ -386,14 +392,26 @@ function onOutputRead(
   event: Extract<JobEvent, { type: 'outputRead' }>,
 ): JobEffect[] {
   const batch = state.batches[event.batch]
-  const output = batch?.outputs.get(event.slot)
-  if (batch === undefined || output === undefined) return []
-  output.files = new Map(event.files.map((file) => [file.path, file]))
+  if (batch === undefined) return []
+  return takeFiles(context, state, batch, event.slot, event.files, event.nowMs)
+}
+
+function takeFiles(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  index: number,
+  files: readonly OutputFile[],
+  nowMs: number,
+): JobEffect[] {
+  const output = batch.outputs.get(index)
+  if (output === undefined) return []
+  output.files = new Map(files.map((file) => [file.path, file]))
   const slots = context.plan.batches[batch.index] ?? []
   if (slots.every((slot) => batch.outputs.get(slot.slot)?.files !== undefined)) {
     batch.status = 'done'
   }
-  return advance(context, state, event.nowMs)
+  return advance(context, state, nowMs)
 }
 
 /** Nobody serves an accepted output any more: the task runs again. */

@@ -8,7 +8,6 @@ import { evalTask, planTraining, trainTask } from '../training/plan.js'
 import type { TrainingPlan } from '../training/plan.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
-import { toHex } from '../wire/ids.js'
 import { decodeSpec } from './job-spec.js'
 import type { JobSpec, Resources, RunSpec, TrainSpec } from './job-spec.js'
 
@@ -66,11 +65,11 @@ export interface Artifact {
 const TRAINER = ['python3', '/opt/ctd/trainer.py'] as const
 
 /** @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC */
-export function planJob(manifest: Pick<JobManifest, 'spec' | 'planSeed' | 'inputs'>): Plan {
+export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs'>): Plan {
   const spec = decodeSpec(manifest.spec)
   return spec.kind === 'train'
     ? planTrain(spec)
-    : planRun(spec, toHex(manifest.planSeed), manifest.inputs.map(({ name }) => name))
+    : planRun(spec, manifest.inputs.map(({ name }) => name))
 }
 
 /** The rounds and steps of a train job. */
@@ -228,7 +227,7 @@ function evalSlot(plan: TrainingPlan, shard: number): Unplaced {
 }
 
 /** One batch of tasks that differ in `CTD_TASK_INDEX` and `CTD_SEED` alone. */
-function planRun(spec: RunSpec, planSeed: string, inputs: readonly string[]): Plan {
+function planRun(spec: RunSpec, inputs: readonly string[]): Plan {
   const slots = Array.from({ length: spec.tasks }, (_, index): Unplaced => {
     const env = {
       ...spec.env,
@@ -242,7 +241,7 @@ function planRun(spec: RunSpec, planSeed: string, inputs: readonly string[]): Pl
       round: 0,
       index,
       program: { kind: 'container', argv: spec.command, env },
-      taskJson: canonicalJson({ index, count: spec.tasks, planSeed }),
+      taskJson: canonicalJson({ index, count: spec.tasks, seed: `${spec.seed}/${index}` }),
       inputs: inputs.map((input) => ({ name: input, source: { kind: 'job', input } })),
     }
   })

@@ -14,7 +14,9 @@ export const LIMITS = {
   gpusPerPeer: 16,
   envelopeBytes: 64 * 1024,
   specBytes: 24 * 1024,
-  metricsBytes: 4 * 1024,
+  metricsBytes: 2 * 1024,
+  /** Listings of output folders up to this size travel inside reveals. */
+  listingBytes: 4 * 1024,
   textBytes: 512,
   controlRequestBytes: 64 * 1024,
   controlResponseBytes: 1024 * 1024,

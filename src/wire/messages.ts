@@ -117,6 +117,8 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       m.stewards.length >= 1 &&
       upTo(m.stewards, LIMITS.stewardsPerOffer) &&
       m.stewards.every(is32) &&
+      m.stewardVrfKeys.length === m.stewards.length &&
+      m.stewardVrfKeys.every(is32) &&
       m.requirements !== undefined,
   },
   bid: {
@@ -201,13 +203,14 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
   reveal: {
     id: 15,
     codec: Reveal,
-    maxBytes: 6 * KiB,
+    maxBytes: 8 * KiB,
     certificate: false,
     check: (m) =>
       is32(m.taskId) &&
       is32(m.outputRoot) &&
       is32(m.salt) &&
-      m.metrics.length <= LIMITS.metricsBytes,
+      m.metrics.length <= LIMITS.metricsBytes &&
+      m.listing.length <= LIMITS.listingBytes,
   },
   freezeReveals: {
     id: 16,

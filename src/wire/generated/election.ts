@@ -197,6 +197,7 @@ export interface Offer {
   auditPpm: number
   stewards: Uint8Array[]
   diversity: string
+  stewardVrfKeys: Uint8Array[]
 }
 
 export namespace Offer {
@@ -266,6 +267,13 @@ export namespace Offer {
           w.string(obj.diversity)
         }
 
+        if (obj.stewardVrfKeys != null && obj.stewardVrfKeys.length > 0) {
+          for (const value of obj.stewardVrfKeys) {
+            w.uint32(98)
+            w.bytes(value)
+          }
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -280,7 +288,8 @@ export namespace Offer {
           openWindowMs: 0,
           auditPpm: 0,
           stewards: [],
-          diversity: ''
+          diversity: '',
+          stewardVrfKeys: []
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -339,6 +348,14 @@ export namespace Offer {
               obj.diversity = reader.string()
               break
             }
+            case 12: {
+              if (opts.limits?.stewardVrfKeys != null && obj.stewardVrfKeys.length === opts.limits.stewardVrfKeys) {
+                throw new MaxLengthError('Decode error - repeated field "stewardVrfKeys" had too many elements')
+              }
+
+              obj.stewardVrfKeys.push(reader.bytes())
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -349,7 +366,8 @@ export namespace Offer {
         return obj
       }, function * (reader, length, prefix, opts = {}) {
         const obj = {
-          stewards: 0
+          stewards: 0,
+          stewardVrfKeys: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -443,6 +461,21 @@ export namespace Offer {
               }
               break
             }
+            case 12: {
+              if (opts.limits?.stewardVrfKeys != null && obj.stewardVrfKeys === opts.limits.stewardVrfKeys) {
+                throw new MaxLengthError('Streaming decode error - repeated field "stewardVrfKeys" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.stewardVrfKeys[]`,
+                index: obj.stewardVrfKeys,
+                value: reader.bytes()
+              }
+
+              obj.stewardVrfKeys++
+
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -531,6 +564,12 @@ export namespace Offer {
     value: string
   }
 
+  export interface OfferStewardVrfKeysFieldEvent {
+    field: '$.stewardVrfKeys[]'
+    index: number
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<Offer>): Uint8Array {
     return encodeMessage(obj, Offer.codec())
   }
@@ -539,7 +578,7 @@ export namespace Offer {
     return decodeMessage(buf, Offer.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Offer>): Generator<OfferJobIdFieldEvent | OfferBatchFieldEvent | OfferAttemptFieldEvent | OfferSlotsFieldEvent | OfferReplicasFieldEvent | OfferRequirementsMemoryMibFieldEvent | OfferRequirementsDiskMibFieldEvent | OfferRequirementsGpusFieldEvent | OfferRequirementsVramMibFieldEvent | OfferRequirementsIsolationFieldEvent | OfferBidWindowMsFieldEvent | OfferOpenWindowMsFieldEvent | OfferAuditPpmFieldEvent | OfferStewardsFieldEvent | OfferDiversityFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Offer>): Generator<OfferJobIdFieldEvent | OfferBatchFieldEvent | OfferAttemptFieldEvent | OfferSlotsFieldEvent | OfferReplicasFieldEvent | OfferRequirementsMemoryMibFieldEvent | OfferRequirementsDiskMibFieldEvent | OfferRequirementsGpusFieldEvent | OfferRequirementsVramMibFieldEvent | OfferRequirementsIsolationFieldEvent | OfferBidWindowMsFieldEvent | OfferOpenWindowMsFieldEvent | OfferAuditPpmFieldEvent | OfferStewardsFieldEvent | OfferDiversityFieldEvent | OfferStewardVrfKeysFieldEvent> {
     return streamMessage(buf, Offer.codec(), opts)
   }
 }

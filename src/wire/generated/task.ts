@@ -1105,6 +1105,7 @@ export interface Reveal {
   metrics: Uint8Array
   salt: Uint8Array
   durationMs: number
+  listing: Uint8Array
 }
 
 export namespace Reveal {
@@ -1147,6 +1148,11 @@ export namespace Reveal {
           w.uint64Number(obj.durationMs)
         }
 
+        if ((obj.listing != null && obj.listing.byteLength > 0)) {
+          w.uint32(58)
+          w.bytes(obj.listing)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -1157,7 +1163,8 @@ export namespace Reveal {
           outputRoot: uint8ArrayAlloc(0),
           metrics: uint8ArrayAlloc(0),
           salt: uint8ArrayAlloc(0),
-          durationMs: 0
+          durationMs: 0,
+          listing: uint8ArrayAlloc(0)
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1188,6 +1195,10 @@ export namespace Reveal {
             }
             case 6: {
               obj.durationMs = reader.uint64Number()
+              break
+            }
+            case 7: {
+              obj.listing = reader.bytes()
               break
             }
             default: {
@@ -1247,6 +1258,13 @@ export namespace Reveal {
               }
               break
             }
+            case 7: {
+              yield {
+                field: `${prefix}.listing`,
+                value: reader.bytes()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1289,6 +1307,11 @@ export namespace Reveal {
     value: number
   }
 
+  export interface RevealListingFieldEvent {
+    field: '$.listing'
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<Reveal>): Uint8Array {
     return encodeMessage(obj, Reveal.codec())
   }
@@ -1297,7 +1320,7 @@ export namespace Reveal {
     return decodeMessage(buf, Reveal.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Generator<RevealTaskIdFieldEvent | RevealAttemptFieldEvent | RevealOutputRootFieldEvent | RevealMetricsFieldEvent | RevealSaltFieldEvent | RevealDurationMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Generator<RevealTaskIdFieldEvent | RevealAttemptFieldEvent | RevealOutputRootFieldEvent | RevealMetricsFieldEvent | RevealSaltFieldEvent | RevealDurationMsFieldEvent | RevealListingFieldEvent> {
     return streamMessage(buf, Reveal.codec(), opts)
   }
 }

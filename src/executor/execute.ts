@@ -1,0 +1,284 @@
+/**
+ * Runs a replica's program: brings its inputs and its image, runs the container or the built-in
+ * task, stores the output.
+ */
+import { createReadStream } from 'node:fs'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { CtdError, errorMessage } from '../errors.js'
+import type { BlobStore } from '../blob/blob-store.js'
+import type { BlobTransfer } from '../blob/blob-transfer.js'
+import type { FolderEntry } from '../blob/folder.js'
+import type {
+  ContainerRuntime,
+  ImageRef,
+  ProgressLine,
+  TaskInput as MountedInput,
+  TaskOutcome,
+  TaskSpec,
+} from '../container/container-runtime.js'
+import type { Program } from '../protocol/plan.js'
+import type { BuiltinReply, BuiltinRequest } from '../training/builtin-worker.js'
+import type { Image } from '../wire/generated/job.js'
+import { parseDigest, peerIdFromPublicKey, toHex } from '../wire/ids.js'
+import type { Digest, PeerId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
+import type { ReplicaComponents, ReplicaOutput, ReplicaProgress, Replica } from './replica.js'
+
+export interface ExecuteComponents {
+  readonly blobs: BlobStore
+  readonly transfer: BlobTransfer
+  readonly runtime: ContainerRuntime
+  readonly addFolder: (dir: string, signal: AbortSignal) => Promise<FolderEntry>
+  readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
+  readonly onLog: (replica: Replica, text: string) => void
+  readonly onProgram: (replica: Replica, kind: 'container' | 'builtin', id: string) => void
+}
+
+export interface ExecuteOptions {
+  readonly self: PeerId
+  /** Folder for the private folders of running tasks. */
+  readonly workDir: string
+  readonly gpuUuids: readonly string[]
+  /** Compiled entry of the worker that runs built-in tasks. */
+  readonly builtinWorker: URL
+}
+
+type Listener = Parameters<ReplicaComponents['work']>[1]
+
+export function createExecute(
+  components: ExecuteComponents,
+  options: ExecuteOptions,
+): ReplicaComponents['work'] {
+  /** One image is loaded at a time. */
+  let loading: Promise<void> = Promise.resolve()
+
+  return async (replica, on, signal) => {
+    on.phase('fetching')
+    const dir = join(options.workDir, replica.key.replace('/', '-').slice(-72))
+    await mkdir(dir, { recursive: true })
+    try {
+      const inputs = await fetchInputs(components, replica, dir, signal)
+      const { program } = replica.options.slot
+      if (program.kind === 'builtin') {
+        on.phase('running')
+        components.onProgram(replica, 'builtin', program.name)
+        return await runBuiltin(components, options, program, inputs, dir, signal)
+      }
+      const image = imageRefOf(replica.options.manifest.message.image)
+      loading = loading.catch(() => undefined).then(() => ensureImage(components, replica, image, on, signal))
+      await loading
+      on.phase('running')
+      return await runContainer({ components, options, replica, image, program, inputs, dir, on, signal })
+    } finally {
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+}
+
+/** The wire form of an image as the engine knows it. */
+export function imageRefOf(image: Image | undefined): ImageRef {
+  if (image === undefined) throw new CtdError('MANIFEST_INVALID', 'the job names no image')
+  return {
+    name: image.name,
+    configDigest: toHex(image.configDigest),
+    manifestDigest: toHex(image.manifestDigest),
+    diffIds: image.diffIds.map(toHex),
+    sizeBytes: image.sizeBytes,
+  }
+}
+
+async function fetchInputs(
+  { transfer, blobs, writeFolder }: ExecuteComponents,
+  replica: Replica,
+  dir: string,
+  signal: AbortSignal,
+): Promise<MountedInput[]> {
+  const { message } = replica.options.task
+  const providers = message.providers.map((key) => peerIdFromPublicKey(key))
+  const inputs: MountedInput[] = []
+  for (const input of message.inputs) {
+    const digest = parseDigest(toHex(input.digest))
+    if (input.folder) {
+      await transfer.fetchFolder(digest, providers, { signal })
+      const path = join(dir, `folder-${inputs.length}`)
+      await writeFolder(digest, path)
+      inputs.push({ name: input.name, path })
+    } else {
+      await transfer.fetch(digest, providers, { signal, maxBytes: input.sizeBytes })
+      inputs.push({ name: input.name, path: blobs.path(digest) })
+    }
+  }
+  return inputs
+}
+
+/** Brings the image into the engine, from peers where it is missing. */
+async function ensureImage(
+  { runtime, transfer, blobs }: ExecuteComponents,
+  replica: Replica,
+  image: ImageRef,
+  on: Listener,
+  signal: AbortSignal,
+): Promise<void> {
+  if (await runtime.hasImage(image, signal)) return
+  const { message, author } = replica.options.manifest
+  const archive = message.image?.archive
+  if (archive === undefined || archive.length !== 32) {
+    throw new CtdError('IMAGE_UNAVAILABLE', `the engine lacks the image ${image.name}`)
+  }
+  const digest = parseDigest(toHex(archive))
+  const providers = [author, ...replica.options.task.message.providers.map((key) => peerIdFromPublicKey(key))]
+  await transfer.fetch(digest, providers, {
+    signal,
+    onProgress: ({ doneBytes, totalBytes }) => {
+      on.progress({ step: mebibytes(doneBytes), total: mebibytes(totalBytes), note: '{"image":1}' })
+    },
+  })
+  await runtime.loadImage(image, createReadStream(blobs.path(digest)), signal)
+}
+
+function mebibytes(bytes: number): number {
+  return Math.ceil(bytes / 1024 ** 2)
+}
+
+async function runBuiltin(
+  components: ExecuteComponents,
+  options: ExecuteOptions,
+  program: Extract<Program, { kind: 'builtin' }>,
+  inputs: readonly MountedInput[],
+  dir: string,
+  signal: AbortSignal,
+): Promise<ReplicaOutput> {
+  const outDir = join(dir, 'out')
+  const request: BuiltinRequest = {
+    name: program.name,
+    params: JSON.parse(JSON.stringify(program.params)) as unknown,
+    inputs: [...inputs],
+    outDir,
+  }
+  await inWorker(options.builtinWorker, request, signal)
+  return storeOutput(components, outDir, signal)
+}
+
+/** @throws CtdError with the code of the task's own failure */
+function inWorker(entry: URL, request: BuiltinRequest, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(entry, { workerData: request, execArgv: process.execArgv })
+    const onAbort = (): void => {
+      void worker.terminate()
+      reject(new CtdError('CANCELLED', 'the task was cancelled'))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    worker.once('message', (reply: BuiltinReply) => {
+      if (reply.ok) resolve()
+      else reject(new CtdError(reply.code === 'INTERNAL' ? 'BUILTIN_FAILED' : reply.code, reply.message))
+    })
+    worker.once('error', (error) => {
+      reject(new CtdError('BUILTIN_FAILED', errorMessage(error)))
+    })
+    worker.once('exit', () => {
+      signal.removeEventListener('abort', onAbort)
+      reject(new CtdError('BUILTIN_FAILED', 'the worker ended without an answer'))
+    })
+  })
+}
+
+interface ContainerRun {
+  readonly components: ExecuteComponents
+  readonly options: ExecuteOptions
+  readonly replica: Replica
+  readonly image: ImageRef
+  readonly program: Extract<Program, { kind: 'container' }>
+  readonly inputs: readonly MountedInput[]
+  readonly dir: string
+  readonly on: Listener
+  readonly signal: AbortSignal
+}
+
+async function runContainer(run: ContainerRun): Promise<ReplicaOutput> {
+  const { components, replica, dir, on, signal } = run
+  const spec = await taskSpecOf(run, join(dir, 'work'))
+  try {
+    const outcome = await components.runtime.run(
+      spec,
+      {
+        progress: (line) => {
+          on.progress(progressOf(line))
+        },
+        log: (text) => {
+          components.onLog(replica, text)
+        },
+        started: (id) => {
+          components.onProgram(replica, 'container', id)
+        },
+      },
+      signal,
+    )
+    if (outcome.status !== 'succeeded') throw failureOf(outcome)
+    return await storeOutput(components, outcome.outDir, signal)
+  } finally {
+    await components.runtime.release(spec)
+  }
+}
+
+async function taskSpecOf(run: ContainerRun, workDir: string): Promise<TaskSpec> {
+  const { replica, options, image, program, dir } = run
+  const { resources } = replica.options
+  const inputs = [...run.inputs]
+  if (replica.options.slot.taskJson !== '') {
+    const path = join(dir, 'task.json')
+    await writeFile(path, replica.options.slot.taskJson)
+    inputs.push({ name: 'task.json', path })
+  }
+  return {
+    taskKey: `${options.self.slice(-6)}-${replica.key.replace('/', '-').slice(0, 40)}-${replica.options.offer.message.attempt}`,
+    owner: options.self,
+    image,
+    argv: program.argv,
+    env: program.env,
+    inputs,
+    workDir,
+    memoryMiB: resources.memoryMiB,
+    cpus: resources.cpus,
+    pids: resources.pids,
+    outMiB: resources.outMiB,
+    timeoutMs: resources.timeoutMs,
+    gpuUuids: options.gpuUuids.slice(0, resources.gpus),
+    isolation: resources.isolation,
+  }
+}
+
+function progressOf({ step, total, metrics }: ProgressLine): ReplicaProgress {
+  return {
+    step,
+    total: total ?? 0,
+    note: JSON.stringify(metrics).slice(0, LIMITS.textBytes),
+  }
+}
+
+/** The last words of a container say more than its exit code. */
+function failureOf({ code, reason, logTail }: TaskOutcome): CtdError {
+  const words = logTail.trim().split('\n').slice(-3).join(' | ').slice(0, 300)
+  return new CtdError(code, words === '' ? reason : `${reason}: ${words}`)
+}
+
+async function storeOutput(
+  { addFolder, blobs }: ExecuteComponents,
+  outDir: string,
+  signal: AbortSignal,
+): Promise<ReplicaOutput> {
+  const folder = await addFolder(outDir, signal)
+  const metrics = folder.files.find(({ path }) => path === 'metrics.json')
+  return {
+    root: folder.digest,
+    listing: await readFile(blobs.path(folder.digest)),
+    metrics: metrics === undefined ? undefined : await readMetrics(blobs, metrics.digest),
+  }
+}
+
+const METRICS_FILE_MAX = 16 * 1024 * 1024
+
+async function readMetrics(blobs: BlobStore, digest: Digest): Promise<Uint8Array> {
+  return blobs.readBytes(digest, METRICS_FILE_MAX)
+}

@@ -1,0 +1,59 @@
+/** What makes a job manifest acceptable, and the code signature inside it. */
+import { CtdError } from '../errors.js'
+import { verifySignature } from '../wire/envelope.js'
+import type { Opened } from '../wire/envelope.js'
+import type { JobManifest } from '../wire/generated/job.js'
+import { sha256, utf8 } from '../wire/ids.js'
+import { planJob } from './plan.js'
+import type { Plan } from './plan.js'
+
+const CODE_DOMAIN = utf8('ctd-code-v1\0')
+
+/**
+ * The bytes a publisher signs: the image, the command and every input of a job, so that nobody
+ * can run other code under the publisher's name.
+ */
+export function codeBytes(
+  network: string,
+  manifest: Pick<JobManifest, 'image' | 'spec' | 'inputs'>,
+): Uint8Array {
+  const inputs = manifest.inputs.map(({ name, digest }) => sha256(utf8(`${name}\0`), digest))
+  return Buffer.concat([
+    CODE_DOMAIN,
+    sha256(utf8(network)),
+    manifest.image?.configDigest ?? new Uint8Array(32),
+    sha256(manifest.spec),
+    sha256(...inputs),
+  ])
+}
+
+/**
+ * Judges a manifest on its own and gives its plan.
+ *
+ * @throws CtdError CODE_SIGNATURE_INVALID, MANIFEST_INVALID, and what `planJob` throws
+ */
+export function assertManifest(network: string, opened: Opened<'manifest'>): Plan {
+  const { message } = opened
+  if (!verifySignature(message.publisher, codeBytes(network, message), message.publisherSignature)) {
+    throw new CtdError('CODE_SIGNATURE_INVALID', "the publisher's signature does not verify", {
+      hint: 'image, command or inputs were changed after they were signed',
+    })
+  }
+  if (message.compare !== 'exact') {
+    throw new CtdError('MANIFEST_INVALID', `the compare policy ${message.compare} is not known`)
+  }
+  if (new Set(message.inputs.map(({ name }) => name)).size !== message.inputs.length) {
+    throw new CtdError('MANIFEST_INVALID', 'two inputs have one name')
+  }
+  const plan = planJob(message)
+  if (plan.spec.kind !== message.jobKind) {
+    throw new CtdError('MANIFEST_INVALID', 'the job kind is not that of its description')
+  }
+  const needsImage = plan.batches.some((slots) =>
+    slots.some(({ program }) => program.kind === 'container'),
+  )
+  if (needsImage && message.image?.configDigest.length !== 32) {
+    throw new CtdError('MANIFEST_INVALID', 'the job runs containers and names no image')
+  }
+  return plan
+}

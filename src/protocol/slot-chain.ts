@@ -1,0 +1,333 @@
+/**
+ * Verifies everything a receipt rests on: the chain of certificates of its slot back to the
+ * election, the commitments, the reveals, the hidden replica, the verdict. Witnesses run it before
+ * a receipt counts, auditors before they believe a result.
+ */
+import { CtdError } from '../errors.js'
+import type { AnyOpened, Opened } from '../wire/envelope.js'
+import { parseFolder, smallBlobDigest } from '../wire/folder.js'
+import type { FolderFile } from '../wire/folder.js'
+import type { TaskInput } from '../wire/generated/task.js'
+import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
+import type { Digest, PeerId, TaskId } from '../wire/ids.js'
+import { assertStewards, commitmentsAlpha, electionOf, openFrozen } from './ballot.js'
+import type { Ballot } from './ballot.js'
+import { hiddenReplicaDrawn } from './election.js'
+import type { Election } from './election.js'
+import { parseMetrics } from './metrics.js'
+import { receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import type { SlotVerdict } from './slot-verdict.js'
+import { commitmentOf, taskIdOf } from './task.js'
+import { vrfOutput, vrfVerify } from './vrf.js'
+
+export interface ChainSource {
+  readonly network: string
+  readonly manifest: Opened<'manifest'>
+  /** A message by its id. */
+  get(id: string): AnyOpened | undefined
+  /** Elections already recomputed, by the id of their frozen openings. */
+  readonly elections: Map<Digest, Election>
+  readonly proofs: 'verify' | 'trust'
+}
+
+export interface VerifiedSlot {
+  readonly batch: number
+  readonly slot: number
+  readonly attempt: number
+  readonly taskId: TaskId
+  readonly inputs: readonly TaskInput[]
+  readonly accepted: boolean
+  readonly outputRoot: Digest
+  readonly metrics: Readonly<Record<string, number>>
+  /** Files of the output where the reveals carry its listing. */
+  readonly files: readonly FolderFile[] | undefined
+  readonly agreed: readonly PeerId[]
+  readonly dissented: readonly PeerId[]
+  readonly young: boolean
+  /** Every message the receipt rests on, oldest first, itself last. */
+  readonly messages: readonly AnyOpened[]
+}
+
+interface Chain {
+  readonly ballot: Ballot
+  readonly links: readonly AnyOpened[]
+}
+
+function invalid(code: string, message: string): CtdError {
+  return new CtdError(code, message)
+}
+
+/** @throws CtdError CHAIN_BROKEN, CHAIN_INVALID, NOT_A_STEWARD, VERDICT_MISMATCH, … */
+export function verifySlot(source: ChainSource, receipt: Opened<'receipt'>): VerifiedSlot {
+  const { ballot, links } = walk(source, receipt)
+  const election = electionFor(source, ballot)
+  const state = new SlotReplay(source, ballot, election, receipt)
+  for (const link of links) state.take(link)
+  return state.conclude([source.manifest, ballot.offer, ballot.frozenBids, ballot.frozenOpenings, ...links, receipt])
+}
+
+function electionFor(source: ChainSource, ballot: Ballot): Election {
+  const known = source.elections.get(ballot.frozenOpenings.id)
+  if (known !== undefined) return known
+  const election = electionOf(source.network, ballot, source.manifest.author, source.proofs)
+  source.elections.set(ballot.frozenOpenings.id, election)
+  return election
+}
+
+/** Longest chain of one slot: a call, a freeze and a reveal for every replica and lost executor. */
+const LINKS_MAX = 256
+
+function walk(source: ChainSource, receipt: Opened<'receipt'>): Chain {
+  const links: AnyOpened[] = []
+  let id = toHex(receipt.message.previous)
+  for (let i = 0; i < LINKS_MAX; i++) {
+    const link = need(source, id)
+    if (link.kind === 'freezeOpenings') return { ballot: ballotOf(source, link), links }
+    if (link.kind !== 'task' && link.kind !== 'freezeCommitments' && link.kind !== 'freezeReveals') {
+      throw invalid('CHAIN_INVALID', `a ${link.kind} inside the chain of a slot`)
+    }
+    links.unshift(link)
+    id = toHex(link.message.previous)
+  }
+  throw invalid('CHAIN_INVALID', 'the chain of a slot is too long')
+}
+
+function need(source: ChainSource, id: string): AnyOpened {
+  const found = source.get(id)
+  if (found === undefined) throw invalid('CHAIN_BROKEN', `the message ${id.slice(0, 16)} is missing`)
+  return found
+}
+
+function ballotOf(source: ChainSource, frozenOpenings: Opened<'freezeOpenings'>): Ballot {
+  const frozenBids = need(source, toHex(frozenOpenings.message.frozenBids))
+  if (frozenBids.kind !== 'freezeBids') throw invalid('CHAIN_INVALID', 'openings without bids')
+  const offer = need(source, toHex(frozenBids.message.offer))
+  const isOwn = offer.kind === 'offer' && offer.author === source.manifest.author
+  if (!isOwn || toHex(offer.message.jobId) !== source.manifest.id) {
+    throw invalid('CHAIN_INVALID', 'the offer is not one of this job')
+  }
+  return { offer, frozenBids, frozenOpenings }
+}
+
+/** Replays one slot's certificates and checks each against what went before. */
+class SlotReplay {
+  readonly #source: ChainSource
+  readonly #ballot: Ballot
+  readonly #receipt: Opened<'receipt'>
+  readonly #election: Election
+  readonly #ranking: readonly PeerId[]
+  #previous: AnyOpened
+  #task: Opened<'task'> | undefined
+  #commitments = new Map<PeerId, Opened<'commitment'>>()
+  #freezes = 0
+  #isHiddenDue = false
+  #reveals = new Map<PeerId, Opened<'reveal'>>()
+  #verdict: SlotVerdict | undefined
+
+  constructor(
+    source: ChainSource,
+    ballot: Ballot,
+    election: Election,
+    receipt: Opened<'receipt'>,
+  ) {
+    this.#source = source
+    this.#ballot = ballot
+    this.#receipt = receipt
+    this.#previous = ballot.frozenOpenings
+    this.#election = election
+    const ranking = election.slots[receipt.message.slot]?.ranking
+    if (ranking === undefined) throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
+    this.#ranking = ranking
+    assertStewards(ballot.offer, receipt.authors)
+  }
+
+  take(link: AnyOpened): void {
+    assertStewards(this.#ballot.offer, link.authors)
+    if (link.kind === 'task') this.#onTask(link)
+    else if (link.kind === 'freezeCommitments') this.#onCommitments(link)
+    else if (link.kind === 'freezeReveals') this.#onReveals(link)
+    this.#previous = link
+  }
+
+  #onTask(task: Opened<'task'>): void {
+    const { message } = task
+    const { message: expected } = this.#receipt
+    const { offer } = this.#ballot
+    const isOurs =
+      toHex(message.jobId) === this.#source.manifest.id &&
+      message.batch === offer.message.batch &&
+      message.attempt === offer.message.attempt &&
+      message.batch === expected.batch &&
+      message.slot === expected.slot &&
+      taskIdOf(message) === toHex(expected.taskId)
+    if (!isOurs) throw invalid('CHAIN_INVALID', 'a task in the chain is another than that of the receipt')
+    if (message.seats <= (this.#task?.message.seats ?? 0) || message.seats > this.#ranking.length) {
+      throw invalid('CHAIN_INVALID', 'a task calls nobody new, or more than the ranking holds')
+    }
+    if (this.#previous.kind === 'freezeCommitments' && !this.#isHiddenDue) {
+      throw invalid('CHAIN_INVALID', 'a replica was added that the draw did not ask for')
+    }
+    if (this.#previous.kind === 'freezeReveals' && this.#verdict?.kind !== 'escalate') {
+      throw invalid('CHAIN_INVALID', 'a replica was added though the verdict was clear')
+    }
+    this.#isHiddenDue = false
+    this.#task = task
+  }
+
+  #onCommitments(freeze: Opened<'freezeCommitments'>): void {
+    const task = this.#task
+    if (task === undefined || this.#previous.kind !== 'task') {
+      throw invalid('CHAIN_INVALID', 'commitments were frozen before a task was called')
+    }
+    const { network } = this.#source
+    const commitments = openFrozen(network, 'commitment', freeze.message.commitments)
+    const called = new Set(this.#ranking.slice(0, task.message.seats))
+    const now = new Map(commitments.map((commitment) => [commitment.author, commitment]))
+    for (const [peer, commitment] of now) {
+      const { taskId, attempt } = commitment.message
+      const isFit = toHex(taskId) === toHex(this.#receipt.message.taskId)
+      if (!isFit || attempt !== task.message.attempt || !called.has(peer)) {
+        throw invalid('CHAIN_INVALID', `${peer} committed to a task it was not called for`)
+      }
+    }
+    for (const [peer, before] of this.#commitments) {
+      if (now.get(peer)?.id !== before.id) {
+        throw invalid('CHAIN_INVALID', `the commitment of ${peer} was dropped or changed`)
+      }
+    }
+    this.#commitments = now
+    this.#freezes += 1
+    const output = this.#stewardOutput(freeze)
+    const hasStandby = this.#ranking.length > task.message.seats
+    this.#isHiddenDue =
+      this.#freezes === 1 &&
+      hasStandby &&
+      hiddenReplicaDrawn(output, task.message.slot, this.#ballot.offer.message.auditPpm)
+  }
+
+  #stewardOutput(freeze: Opened<'freezeCommitments'>): Uint8Array {
+    const { message } = this.#ballot.offer
+    const at = message.stewards.findIndex((key) => peerIdFromPublicKey(key) === freeze.author)
+    const key = message.stewardVrfKeys[at]
+    const alpha = commitmentsAlpha(freeze.message.previous, freeze.message.commitments)
+    const output =
+      key === undefined || this.#source.proofs === 'trust'
+        ? vrfOutput(freeze.message.vrfProof)
+        : vrfVerify(key, alpha, freeze.message.vrfProof)
+    if (output === undefined) throw invalid('VRF_INVALID', "a steward's VRF proof does not verify")
+    return output
+  }
+
+  #onReveals(freeze: Opened<'freezeReveals'>): void {
+    const task = this.#task
+    if (task === undefined || this.#previous.kind !== 'freezeCommitments' || this.#isHiddenDue) {
+      throw invalid('CHAIN_INVALID', 'reveals were frozen before all commitments were')
+    }
+    const reveals = openFrozen(this.#source.network, 'reveal', freeze.message.reveals)
+    for (const reveal of reveals) this.#assertReveal(reveal, task)
+    this.#reveals = new Map(reveals.map((reveal) => [reveal.author, reveal]))
+    this.#verdict = this.#judge(this.#ranking.length <= task.message.seats)
+  }
+
+  #assertReveal(reveal: Opened<'reveal'>, task: Opened<'task'>): void {
+    const { author, message } = reveal
+    const expected = commitmentOf({
+      taskId: taskIdOf(task.message),
+      attempt: message.attempt,
+      peer: author,
+      outputRoot: message.outputRoot,
+      metrics: message.metrics,
+      salt: message.salt,
+    })
+    const commitment = this.#commitments.get(author)?.message.commitment
+    if (commitment === undefined || Buffer.compare(commitment, expected) !== 0) {
+      throw invalid('CHAIN_INVALID', `the reveal of ${author} does not match its commitment`)
+    }
+  }
+
+  #judge(isLast: boolean): SlotVerdict {
+    return slotVerdict({
+      reveals: [...this.#reveals.values()],
+      network: this.#source.network,
+      frozenBids: this.#ballot.frozenBids,
+      young: this.#election.young,
+      isLast,
+    })
+  }
+
+  conclude(messages: readonly AnyOpened[]): VerifiedSlot {
+    const task = this.#task
+    const { message } = this.#receipt
+    if (task === undefined) throw invalid('CHAIN_INVALID', 'a receipt without a task')
+    const verdict = this.#verdict ?? this.#judge(true)
+    const accepted = message.verdict === 'accepted'
+    const isDerived = accepted === (verdict.kind === 'accept' && this.#previous.kind === 'freezeReveals')
+    if (!isDerived || message.young !== this.#election.young) {
+      throw invalid('VERDICT_MISMATCH', 'the receipt tells another verdict than the reveals give')
+    }
+    if (verdict.kind === 'accept' && toHex(verdict.outputRoot) !== toHex(message.outputRoot)) {
+      throw invalid('VERDICT_MISMATCH', 'the receipt names another output than the reveals give')
+    }
+    this.#assertOutcomes(verdict, task.message.seats)
+    const agreed = verdict.kind === 'accept' ? verdict.agreed : []
+    const reveal = agreed.flatMap((peer) => this.#reveals.get(peer) ?? [])[0]
+    return {
+      batch: message.batch,
+      slot: message.slot,
+      attempt: task.message.attempt,
+      taskId: toHex(message.taskId) as TaskId,
+      inputs: task.message.inputs,
+      accepted,
+      outputRoot: toHex(message.outputRoot) as Digest,
+      metrics: reveal === undefined ? {} : parseMetrics(reveal.message.metrics),
+      files: agreed.map((peer) => listedFiles(this.#reveals.get(peer))).find((files) => files !== undefined),
+      agreed,
+      dissented: verdict.kind === 'accept' ? verdict.dissented : [],
+      young: this.#election.young,
+      messages,
+    }
+  }
+
+  /** What the receipt says of those who revealed must follow from the verdict. */
+  #assertOutcomes(verdict: SlotVerdict, seats: number): void {
+    const expected = receiptOutcomes({
+      called: this.#ranking.slice(0, seats),
+      verdict,
+      reveals: this.#reveals,
+      lost: new Map(),
+      network: this.#source.network,
+      frozenBids: this.#ballot.frozenBids,
+    })
+    const told = new Map(
+      this.#receipt.message.executors.map((executor) => [peerIdFromPublicKey(executor.peer), executor]),
+    )
+    for (const { peer, operator, outcome, root } of expected) {
+      const executor = told.get(peer)
+      const isSame =
+        executor?.outcome === outcome &&
+        peerIdFromPublicKey(executor.operator) === operator &&
+        toHex(executor.root) === toHex(root)
+      if (!isSame) throw invalid('VERDICT_MISMATCH', `the receipt tells another outcome of ${peer}`)
+    }
+    for (const [peer, { outcome }] of told) {
+      if (this.#reveals.has(peer)) continue
+      const isLoss = outcome === 'timed-out' || outcome === 'failed' || outcome === 'withheld'
+      const isCommitted = this.#commitments.has(peer)
+      if (!isLoss || (outcome === 'withheld' && !isCommitted)) {
+        throw invalid('VERDICT_MISMATCH', `the receipt blames ${peer} without evidence`)
+      }
+    }
+  }
+}
+
+/** The files a reveal lists; undefined where the listing is left out or is not that of the root. */
+export function listedFiles(reveal: Opened<'reveal'> | undefined): readonly FolderFile[] | undefined {
+  const listing = reveal?.message.listing
+  if (reveal === undefined || listing === undefined) return undefined
+  if (smallBlobDigest(listing) !== toHex(reveal.message.outputRoot)) return undefined
+  try {
+    return parseFolder(listing)
+  } catch {
+    return undefined // The root is that of bytes that are no listing: nobody can use it.
+  }
+}

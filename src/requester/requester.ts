@@ -1,0 +1,212 @@
+/** My jobs: accept, run, restart, cancel, and tell what became of them. */
+import { randomBytes } from 'node:crypto'
+import { CtdError, errorCode, errorMessage } from '../errors.js'
+import type { Log } from '../log.js'
+import type { Clock } from '../clock.js'
+import { encodeSpec } from '../protocol/job-spec.js'
+import type { JobSpec } from '../protocol/job-spec.js'
+import type { JobContext } from '../protocol/job.js'
+import { isEnded } from '../protocol/job-step.js'
+import { assertManifest, codeBytes } from '../protocol/manifest.js'
+import type { Store } from '../store/store.js'
+import { openAs, seal } from '../wire/envelope.js'
+import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
+import type { Image, Input } from '../wire/generated/job.js'
+import { publicKeyFromPeerId } from '../wire/ids.js'
+import type { JobId, PeerId } from '../wire/ids.js'
+import type { Collected } from '../protocol/assignment.js'
+import { JobRunner } from './job-runner.js'
+import type { JobRunnerComponents, JobRunnerOptions } from './job-runner.js'
+
+export interface RequesterOptions extends JobRunnerOptions {
+  readonly network: string
+  readonly signer: Signer
+  readonly vrfSecret: Uint8Array
+  readonly operator: PeerId
+  readonly bidWindowMs: number
+  readonly openWindowMs: number
+  readonly revealWindowMs: number
+  readonly queueTimeoutMs: number
+  readonly diversity: 'operator' | 'operator-and-address'
+}
+
+export interface RequesterComponents extends Omit<JobRunnerComponents, 'store' | 'notify' | 'onEnded' | 'readOutput'> {
+  readonly clock: Clock
+  readonly log: Log
+  readonly store: Pick<Store, 'append' | 'readLog' | 'put' | 'list'>
+  readonly readOutput: (
+    runner: JobRunner,
+    ...rest: Parameters<JobRunnerComponents['readOutput']>
+  ) => ReturnType<JobRunnerComponents['readOutput']>
+  /** Remembers an own message before it is sent. */
+  readonly note: (opened: AnyOpened) => void
+  readonly notify: (jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>) => void
+  readonly onEnded: (jobId: JobId) => void
+}
+
+/** A job as its submitter describes it, inputs already stored as blobs. */
+export interface NewJob {
+  readonly name: string
+  readonly spec: JobSpec
+  readonly image: Image | undefined
+  readonly inputs: readonly Input[]
+  readonly replicas: number
+  readonly auditPpm: number
+}
+
+const SPACE = 'job'
+const JOBS_MAX = 10_000
+const OPEN_JOBS_MAX = 64
+
+export class Requester {
+  readonly #components: RequesterComponents
+  readonly #options: RequesterOptions
+  readonly #runners = new Map<JobId, JobRunner>()
+
+  constructor(components: RequesterComponents, options: RequesterOptions) {
+    this.#components = components
+    this.#options = options
+  }
+
+  runners(): readonly JobRunner[] {
+    return [...this.#runners.values()]
+  }
+
+  runner(jobId: string): JobRunner | undefined {
+    return this.#runners.get(jobId as JobId)
+  }
+
+  /**
+   * Brings back the jobs of earlier processes; those that had not ended go on. Call once the
+   * network is up.
+   */
+  async restore(): Promise<void> {
+    for (const [jobId, text] of await this.#components.store.list(SPACE, JOBS_MAX)) {
+      try {
+        await this.#restoreOne(text)
+      } catch (error) {
+        const fields = { jobId, code: errorCode(error), detail: errorMessage(error) }
+        this.#components.log.error(fields, 'a job could not be restored')
+      }
+    }
+  }
+
+  async #restoreOne(text: string): Promise<void> {
+    const bytes = new Uint8Array(Buffer.from(text, 'base64'))
+    const manifest = openAs(this.#options.network, bytes, 'manifest')
+    this.#components.note(manifest)
+    const runner = this.#createRunner(manifest)
+    await runner.replay((opened) => {
+      this.#components.note(opened)
+    })
+    if (isEnded(runner.state)) return
+    this.#components.send(manifest, [])
+    await runner.dispatch({ type: 'restarted', nowMs: this.#components.clock.now() })
+  }
+
+  /**
+   * Signs the manifest, keeps it and starts the job.
+   *
+   * @throws CtdError TOO_MANY_JOBS, SPEC_INVALID, UNKNOWN_MODEL, …
+   */
+  async submit(job: NewJob): Promise<JobId> {
+    const open = this.runners().filter((runner) => !isEnded(runner.state)).length
+    if (open >= OPEN_JOBS_MAX) {
+      throw new CtdError('TOO_MANY_JOBS', `${open} jobs are under way`, {
+        hint: 'wait for one to end, or cancel one: ctd ps, ctd cancel ID',
+      })
+    }
+    const manifest = this.#seal(job)
+    assertManifest(this.#options.network, manifest)
+    const text = Buffer.from(manifest.bytes).toString('base64')
+    await this.#components.store.put(SPACE, manifest.id, text, true)
+    this.#components.note(manifest)
+    this.#components.send(manifest, [])
+    const runner = this.#createRunner(manifest)
+    void runner.dispatch({ type: 'started', nowMs: this.#components.clock.now() })
+    return runner.context.jobId
+  }
+
+  #seal(job: NewJob): Opened<'manifest'> {
+    const { signer, network, operator } = this.#options
+    const spec = encodeSpec(job.spec)
+    const inputs = [...job.inputs]
+    const code = { spec, inputs, ...(job.image === undefined ? {} : { image: job.image }) }
+    return seal(
+      network,
+      'manifest',
+      {
+        version: 1,
+        jobKind: job.spec.kind,
+        name: job.name,
+        ...code,
+        planSeed: new Uint8Array(randomBytes(32)),
+        compare: 'exact',
+        replicas: job.replicas,
+        auditPpm: job.auditPpm,
+        createdMs: this.#components.clock.now(),
+        publisher: publicKeyFromPeerId(signer.peerId),
+        publisherSignature: signer.sign(codeBytes(network, code)),
+        operator: publicKeyFromPeerId(operator),
+      },
+      signer,
+    )
+  }
+
+  #createRunner(manifest: Opened<'manifest'>): JobRunner {
+    const { signer, network, vrfSecret } = this.#options
+    const jobId = manifest.id as string as JobId
+    const context: JobContext = {
+      network,
+      signer,
+      vrfSecret,
+      jobId,
+      requester: signer.peerId,
+      replicas: manifest.message.replicas,
+      auditPpm: manifest.message.auditPpm,
+      revealWindowMs: this.#options.revealWindowMs,
+      manifest,
+      plan: assertManifest(network, manifest),
+      bidWindowMs: this.#options.bidWindowMs,
+      openWindowMs: this.#options.openWindowMs,
+      diversity: this.#options.diversity,
+      queueTimeoutMs: this.#options.queueTimeoutMs,
+    }
+    const components = this.#components
+    const runner: JobRunner = new JobRunner(
+      context,
+      {
+        ...components,
+        notify: (event, fields) => {
+          components.notify(jobId, event, fields)
+        },
+        readOutput: (...rest) => components.readOutput(runner, ...rest),
+      },
+      this.#options,
+    )
+    this.#runners.set(jobId, runner)
+    return runner
+  }
+
+  /** @throws CtdError JOB_UNKNOWN */
+  async cancel(jobId: string, reason: string): Promise<void> {
+    const runner = this.runner(jobId)
+    if (runner === undefined) throw new CtdError('JOB_UNKNOWN', `no own job ${jobId}`)
+    await runner.dispatch({ type: 'cancelled', reason, nowMs: this.#components.clock.now() })
+  }
+
+  onMessage(jobId: JobId, opened: Collected): void {
+    this.#runners.get(jobId)?.onMessage(opened)
+  }
+
+  onPeer(peer: PeerId, kind: 'connected' | 'disconnected'): void {
+    for (const runner of this.#runners.values()) {
+      if (kind === 'connected') runner.onConnected()
+      else runner.onDisconnected(peer)
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.runners().map((runner) => runner.stop()))
+  }
+}

@@ -1,0 +1,50 @@
+/** What a steward knows of the bidders when it freezes their bids; the weights follow from it. */
+import type { Opened } from '../wire/envelope.js'
+import type { Standing } from '../wire/generated/election.js'
+import type { PeerId } from '../wire/ids.js'
+import { NEWCOMER } from '../protocol/reputation.js'
+import type { Score } from '../protocol/reputation.js'
+
+const PPM = 1_000_000
+const SPEED_MIN_PPM = 500_000
+const SPEED_MAX_PPM = 2_000_000
+
+export interface StandingSources {
+  score(peer: PeerId): Score
+  prefixOf(peer: PeerId): string
+}
+
+/**
+ * The standing of every bidder. A peer without history starts at its benchmark over the median
+ * bidder's, within 0.5 and 2; afterwards its speed is what was seen of it.
+ */
+export function standingsOf(
+  bids: ReadonlyArray<Opened<'bid'>>,
+  sources: StandingSources,
+): Map<PeerId, Standing> {
+  const speeds = bids.map((bid) => bid.message.flopsMega).sort((a, b) => a - b)
+  const median = speeds[Math.floor((speeds.length - 1) / 2)] ?? 0
+  return new Map(
+    bids.map((bid) => {
+      const score = sources.score(bid.author)
+      const hasHistory = score.accepted > 0 && score !== NEWCOMER
+      return [
+        bid.author,
+        {
+          reliabilityPpm: score.reliabilityPpm,
+          availabilityPpm: score.availabilityPpm,
+          speedPpm: hasHistory ? score.speedPpm : relativeSpeedPpm(bid.message.flopsMega, median),
+          established: score.established,
+          excluded: score.excluded,
+          addressPrefix: sources.prefixOf(bid.author),
+        },
+      ]
+    }),
+  )
+}
+
+function relativeSpeedPpm(flopsMega: number, median: number): number {
+  if (median <= 0) return PPM
+  const ppm = Math.floor((flopsMega * PPM) / median)
+  return Math.min(SPEED_MAX_PPM, Math.max(SPEED_MIN_PPM, ppm))
+}

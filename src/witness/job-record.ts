@@ -1,0 +1,99 @@
+/** All signed messages a peer has seen of one job, by what they follow. */
+import type { AnyOpened, Opened } from '../wire/envelope.js'
+import { toHex } from '../wire/ids.js'
+import type { Digest, JobId, TaskId } from '../wire/ids.js'
+import type { Plan } from '../protocol/plan.js'
+import { taskIdOf } from '../protocol/task.js'
+
+export class JobRecord {
+  readonly jobId: JobId
+  readonly manifest: Opened<'manifest'>
+  readonly plan: Plan
+  readonly #messages = new Map<Digest, AnyOpened>()
+  /** The offer each message of a batch belongs to. */
+  readonly #offers = new Map<Digest, Opened<'offer'>>()
+  readonly #tasks = new Map<TaskId, Opened<'task'>>()
+  end: Opened<'jobEnd'> | undefined
+
+  constructor(manifest: Opened<'manifest'>, plan: Plan) {
+    this.jobId = manifest.id as string as JobId
+    this.manifest = manifest
+    this.plan = plan
+    this.#messages.set(manifest.id, manifest)
+  }
+
+  get(id: string): AnyOpened | undefined {
+    return this.#messages.get(id as Digest)
+  }
+
+  /** The offer that a message of this job belongs to. */
+  offerOf(id: string): Opened<'offer'> | undefined {
+    return this.#offers.get(id as Digest)
+  }
+
+  /** The last call for a task. */
+  taskOf(taskId: string): Opened<'task'> | undefined {
+    return this.#tasks.get(taskId as TaskId)
+  }
+
+  /** Every message, in the order of arrival. */
+  messages(): IterableIterator<AnyOpened> {
+    return this.#messages.values()
+  }
+
+  ofKind<K extends AnyOpened['kind']>(kind: K): Array<Opened<K>> {
+    return [...this.#messages.values()].filter((opened) => opened.kind === kind) as Array<Opened<K>>
+  }
+
+  /** Adds a message whose predecessor is here already. */
+  add(opened: AnyOpened): void {
+    this.#messages.set(opened.id, opened)
+    const offer = opened.kind === 'offer' ? opened : this.offerOf(predecessorIn(this, opened) ?? '')
+    if (offer !== undefined) this.#offers.set(opened.id, offer)
+    if (opened.kind === 'jobEnd') this.end ??= opened
+    if (opened.kind !== 'task') return
+    const taskId = taskIdOf(opened.message)
+    const known = this.#tasks.get(taskId)
+    if (known === undefined || isLater(opened, known)) this.#tasks.set(taskId, opened)
+  }
+}
+
+function isLater(task: Opened<'task'>, other: Opened<'task'>): boolean {
+  const { attempt, seats } = task.message
+  return (
+    attempt > other.message.attempt ||
+    (attempt === other.message.attempt && seats > other.message.seats)
+  )
+}
+
+/**
+ * The id of the message that must be known before this one makes sense; undefined where that is
+ * a task that has not been called yet.
+ */
+export function predecessorIn(record: JobRecord, opened: AnyOpened): string | undefined {
+  switch (opened.kind) {
+    case 'manifest':
+    case 'capability':
+      return undefined
+    case 'offer':
+    case 'jobEnd':
+      return record.jobId
+    case 'bid':
+    case 'decline':
+    case 'freezeBids':
+      return toHex(opened.message.offer)
+    case 'vrfOpen':
+    case 'freezeOpenings':
+      return toHex(opened.message.frozenBids)
+    case 'task':
+    case 'freezeCommitments':
+    case 'freezeReveals':
+    case 'receipt':
+      return toHex(opened.message.previous)
+    case 'heartbeat':
+    case 'failure':
+    case 'commitment':
+    case 'reveal':
+      return record.taskOf(toHex(opened.message.taskId))?.id
+  }
+}

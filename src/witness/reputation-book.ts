@@ -1,0 +1,122 @@
+/**
+ * The receipts this peer believes, and the scores folded from them. A receipt counts only once
+ * the whole chain it rests on has been verified.
+ */
+import type { Clock } from '../clock.js'
+import { errorCode, errorMessage } from '../errors.js'
+import type { Log } from '../log.js'
+import { explainScore, foldReputation, scoreOf } from '../protocol/reputation.js'
+import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
+import { verifySlot } from '../protocol/slot-chain.js'
+import type { VerifiedSlot } from '../protocol/slot-chain.js'
+import type { Store } from '../store/store.js'
+import type { Opened } from '../wire/envelope.js'
+import { peerIdFromPublicKey, sha256, toHex, utf8 } from '../wire/ids.js'
+import type { PeerId } from '../wire/ids.js'
+import type { JobRecord } from './job-record.js'
+
+const SPACE = 'receipt'
+const RECEIPTS_MAX = 20_000
+/** Scores decay over days; folding them once a minute is often enough. */
+const FRESH_MS = 60_000
+
+interface Components {
+  readonly network: string
+  readonly store: Pick<Store, 'put' | 'list'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class ReputationBook {
+  readonly #components: Components
+  readonly #receipts = new Map<string, ReputationReceipt>()
+  #scores: ReadonlyMap<PeerId, Score> = new Map()
+  #foldedMs = 0
+
+  constructor(components: Components) {
+    this.#components = components
+  }
+
+  async load(): Promise<void> {
+    for (const [key, text] of await this.#components.store.list(SPACE, RECEIPTS_MAX)) {
+      this.#receipts.set(key, JSON.parse(text) as ReputationReceipt)
+    }
+  }
+
+  /**
+   * Verifies a receipt's chain and lets it count.
+   *
+   * @returns what was verified, or undefined when it does not hold
+   */
+  async take(record: JobRecord, receipt: Opened<'receipt'>): Promise<VerifiedSlot | undefined> {
+    let verified: VerifiedSlot
+    try {
+      verified = verifySlot(
+        {
+          network: this.#components.network,
+          manifest: record.manifest,
+          get: (id) => record.get(id),
+          elections: new Map(),
+          proofs: 'trust',
+        },
+        receipt,
+      )
+    } catch (error) {
+      const fields = { jobId: record.jobId, code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.warn(fields, 'receipt not believed')
+      return undefined
+    }
+    if (this.#receipts.has(receipt.id) || this.#receipts.size >= RECEIPTS_MAX) return verified
+    const entry = reputationReceipt(record.manifest.author, receipt)
+    this.#receipts.set(receipt.id, entry)
+    this.#foldedMs = 0
+    await this.#components.store.put(SPACE, receipt.id, JSON.stringify(entry))
+    return verified
+  }
+
+  score(peer: PeerId): Score {
+    return scoreOf(this.#fold(), peer)
+  }
+
+  scores(): ReadonlyMap<PeerId, Score> {
+    return this.#fold()
+  }
+
+  explain(peer: PeerId): readonly EvidenceEffect[] {
+    const now = this.#components.clock.now()
+    return explainScore([...this.#receipts.values()], peer, now).evidence
+  }
+
+  /** SHA-256 over the sorted receipt ids: which evidence the scores were folded from. */
+  root(): Uint8Array {
+    return sha256(utf8('ctd-receipts-v1\0'), ...[...this.#receipts.keys()].sort().map(utf8))
+  }
+
+  #fold(): ReadonlyMap<PeerId, Score> {
+    const now = this.#components.clock.now()
+    if (now - this.#foldedMs > FRESH_MS) {
+      this.#scores = foldReputation([...this.#receipts.values()], now)
+      this.#foldedMs = now
+    }
+    return this.#scores
+  }
+}
+
+function reputationReceipt(requester: PeerId, receipt: Opened<'receipt'>): ReputationReceipt {
+  const { message } = receipt
+  return {
+    receiptId: receipt.id,
+    taskId: toHex(message.taskId),
+    requester,
+    atMs: message.closedMs,
+    young: message.young,
+    stewards: receipt.authors.length,
+    executors: message.executors.map(({ peer, operator, outcome, durationMs, root }) => ({
+      peer: peerIdFromPublicKey(peer),
+      operator: peerIdFromPublicKey(operator),
+      outcome: outcome as ReputationReceipt['executors'][number]['outcome'],
+      durationMs,
+      ...(outcome === 'dissented' ? { wrongRoot: toHex(root) } : {}),
+    })),
+  }
+}
