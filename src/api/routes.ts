@@ -1,0 +1,273 @@
+/** The endpoints, each a few lines over the daemon's port. */
+import type { ServerResponse } from 'node:http'
+import { pipeline, Readable, Transform } from 'node:stream'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyReply,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { CtdError } from '../errors.js'
+import { jobResults, jobStatus } from './answers.js'
+import type { DaemonPort } from './daemon-port.js'
+import { API_LIMITS } from './limits.js'
+import * as schemas from './schemas.js'
+
+type TypedApp = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>
+
+/** `POST /submit-job`, `GET /job-status?id=`, `GET /results?id=`. */
+export function registerPlainRoutes(app: TypedApp, port: DaemonPort): void {
+  app.post(
+    '/submit-job',
+    {
+      schema: { body: schemas.submitJobSchema, response: { 202: states(schemas.acceptedSchema) } },
+    },
+    async (request, reply) => {
+      const { id } = await port.submit({ kind: 'train', ...request.body })
+      return await reply.code(202).send(accepted(id, `/job-status?id=${id}`, `/results?id=${id}`))
+    },
+  )
+  app.get(
+    '/job-status',
+    {
+      schema: {
+        querystring: schemas.idQuerySchema,
+        response: { 200: states(schemas.jobStatusSchema) },
+      },
+    },
+    async (request, reply) =>
+      jobStatus(await answer(reply, (signal) => port.job(request.query.id, signal))),
+  )
+  app.get(
+    '/results',
+    {
+      schema: {
+        querystring: schemas.idQuerySchema,
+        response: { 200: states(schemas.resultsSchema) },
+      },
+    },
+    async (request, reply) =>
+      jobResults(await answer(reply, (signal) => port.job(request.query.id, signal))),
+  )
+}
+
+export interface V1Options {
+  readonly blobBytes: number
+  readonly addEventReader: (response: ServerResponse) => void
+}
+
+/** Everything under `/v1`. */
+export function registerV1Routes(app: TypedApp, port: DaemonPort, options: V1Options): void {
+  registerJobRoutes(app, port)
+  registerArtifactRoutes(app, port)
+  registerNodeRoutes(app, port, options)
+  registerUploadRoutes(app, port, options)
+}
+
+function registerJobRoutes(app: TypedApp, port: DaemonPort): void {
+  const params = schemas.idParamsSchema
+  const noQuery = schemas.emptyQuerySchema
+  app.post(
+    '/v1/jobs',
+    {
+      schema: { body: schemas.jobRequestSchema, response: { 202: states(schemas.acceptedSchema) } },
+    },
+    async (request, reply) => {
+      const { id } = await port.submit(request.body)
+      return await reply.code(202).send(accepted(id, `/v1/jobs/${id}`, `/results?id=${id}`))
+    },
+  )
+  app.get(
+    '/v1/jobs',
+    { schema: { querystring: noQuery, response: { 200: states(z.array(schemas.jobSchema)) } } },
+    async () => await port.jobs(),
+  )
+  app.get(
+    '/v1/jobs/:id',
+    { schema: { params, querystring: noQuery, response: { 200: states(schemas.jobSchema) } } },
+    async (request, reply) => await answer(reply, (signal) => port.job(request.params.id, signal)),
+  )
+  app.post(
+    '/v1/jobs/:id/cancel',
+    { schema: { params, response: { 200: states(schemas.jobSchema) } } },
+    async (request) => await port.cancel(request.params.id),
+  )
+  app.get(
+    '/v1/jobs/:id/logs',
+    {
+      schema: {
+        params,
+        querystring: noQuery,
+        response: { 200: states(z.array(schemas.logLineSchema)) },
+      },
+    },
+    async (request) => await port.logs(request.params.id),
+  )
+}
+
+function registerArtifactRoutes(app: TypedApp, port: DaemonPort): void {
+  const params = schemas.idParamsSchema
+  const noQuery = schemas.emptyQuerySchema
+  app.get(
+    '/v1/jobs/:id/files',
+    {
+      schema: {
+        params,
+        querystring: noQuery,
+        response: { 200: states(z.array(schemas.fileSchema)) },
+      },
+    },
+    async (request, reply) =>
+      await answer(reply, (signal) => port.files(request.params.id, signal)),
+  )
+  app.get(
+    '/v1/jobs/:id/file',
+    { schema: { params, querystring: schemas.fileQuerySchema, produces: [OCTETS] } },
+    async (request, reply) => {
+      const bytes = await answer(reply, (signal) =>
+        port.readFile(request.params.id, request.query.path, signal),
+      )
+      return await reply.type(OCTETS).send(bytes)
+    },
+  )
+  app.get(
+    '/v1/jobs/:id/transcript',
+    { schema: { params, querystring: noQuery, produces: [OCTETS] } },
+    async (request, reply) => {
+      const bytes = await answer(reply, (signal) => port.transcript(request.params.id, signal))
+      return await reply.type(OCTETS).send(Buffer.from(bytes))
+    },
+  )
+}
+
+function registerNodeRoutes(app: TypedApp, port: DaemonPort, options: V1Options): void {
+  const querystring = schemas.emptyQuerySchema
+  app.get(
+    '/v1/peers',
+    { schema: { querystring, response: { 200: states(z.array(schemas.peerSchema)) } } },
+    async () => await port.peers(),
+  )
+  app.get(
+    '/v1/node',
+    { schema: { querystring, response: { 200: states(schemas.nodeSchema) } } },
+    async () => await port.node(),
+  )
+  app.get(
+    '/v1/health',
+    { schema: { querystring, response: { 200: states(schemas.healthSchema) } } },
+    async () => ({ status: 'ok' as const }),
+  )
+  app.get(
+    '/v1/events',
+    { schema: { querystring, produces: ['text/event-stream'] } },
+    async (_request, reply) => {
+      options.addEventReader(reply.raw)
+      reply.hijack()
+    },
+  )
+}
+
+function registerUploadRoutes(app: TypedApp, port: DaemonPort, options: V1Options): void {
+  app.post(
+    '/v1/blobs',
+    { schema: { consumes: [OCTETS], response: { 201: states(schemas.blobSchema) } } },
+    async (request, reply) => {
+      const body: unknown = request.body
+      if (!(body instanceof Readable)) {
+        throw new CtdError('MEDIA_TYPE_UNSUPPORTED', `a blob is sent as ${OCTETS}`)
+      }
+      const announced = Number(request.headers['content-length'] ?? 0)
+      if (announced > options.blobBytes) throw blobTooLarge(options.blobBytes)
+      const stored = await port.addBlob(limitBytes(body, options.blobBytes))
+      return await reply.code(201).send({ ...stored })
+    },
+  )
+  app.post(
+    '/v1/folders',
+    {
+      schema: { body: schemas.folderSchema, response: { 201: states(schemas.folderResultSchema) } },
+    },
+    async (request, reply) => {
+      const seen = new Set<string>()
+      for (const { path } of request.body) {
+        if (seen.has(path)) throw new CtdError('REQUEST_INVALID', `the path "${path}" comes twice`)
+        seen.add(path)
+      }
+      return await reply.code(201).send({ ...(await port.addFolder(request.body)) })
+    },
+  )
+}
+
+/**
+ * A schema that only describes an answer in the OpenAPI document. Its type is forgotten on purpose:
+ * the daemon's port already types the answer, and may add fields without touching the schema.
+ */
+function states(schema: z.ZodType<unknown>): z.ZodType<unknown> {
+  return schema
+}
+
+const OCTETS = 'application/octet-stream'
+
+function accepted(
+  id: string,
+  statusUrl: string,
+  resultsUrl: string,
+): z.infer<typeof schemas.acceptedSchema> {
+  return { id, status: 'pending', statusUrl, resultsUrl }
+}
+
+/**
+ * Runs a question to the network under a signal that ends with the client or the time limit.
+ *
+ * @throws CtdError ANSWER_TIMEOUT
+ */
+async function answer<T>(
+  reply: FastifyReply,
+  ask: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController()
+  const late = new CtdError('ANSWER_TIMEOUT', 'the peers that hold this did not answer in time', {
+    hint: 'check the connection: ctd peers',
+  })
+  const timer = setTimeout(() => controller.abort(late), API_LIMITS.answerMs)
+  reply.raw.once('close', () => {
+    clearTimeout(timer)
+    controller.abort()
+  })
+  try {
+    return await ask(controller.signal)
+  } catch (error) {
+    throw controller.signal.reason === late ? late : error
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** The same bytes, ended by BLOB_TOO_LARGE once there are more than `maxBytes`. */
+function limitBytes(bytes: Readable, maxBytes: number): Readable {
+  let seen = 0
+  const limited = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      seen += chunk.length
+      if (seen > maxBytes) done(blobTooLarge(maxBytes))
+      else done(null, chunk)
+    },
+  })
+  // The reader of `limited` meets every error, this callback only keeps it from being thrown twice.
+  pipeline(bytes, limited, () => undefined)
+  return limited
+}
+
+function blobTooLarge(maxBytes: number): CtdError {
+  return new CtdError('BLOB_TOO_LARGE', `an upload may have at most ${maxBytes} bytes`)
+}

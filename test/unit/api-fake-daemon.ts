@@ -1,0 +1,269 @@
+/** A daemon that is not one: fixed answers behind the real HTTP server, for the tests of the doors. */
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import type {
+  DaemonEvent,
+  DaemonPort,
+  JobView,
+  NodeView,
+  PeerView,
+  RunRequest,
+  TrainRequest,
+} from '../../src/api/daemon-port.js'
+import { createApiServer } from '../../src/api/server.js'
+import type { ApiServerOptions } from '../../src/api/server.js'
+import { CtdError } from '../../src/errors.js'
+
+export const JOB_ID = 'ab12'.repeat(16)
+export const PEER_A = '12D3KooWAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAaaaa'
+export const PEER_B = '12D3KooWBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBbbbb'
+
+export function makeJob(change: Partial<JobView> = {}): JobView {
+  return {
+    id: JOB_ID,
+    name: 'bert-tiny',
+    kind: 'train',
+    requester: PEER_A,
+    status: 'running',
+    code: '',
+    reason: '',
+    progress: 0.5,
+    createdMs: Date.now() - 60_000,
+    endedMs: null,
+    tasksTotal: 4,
+    tasksAccepted: 2,
+    tasks: [
+      {
+        batch: 1,
+        slot: 0,
+        name: 'train r1 s0',
+        state: 'executing',
+        replicas: [
+          { peer: PEER_A, phase: 'running', step: 12, total: 40 },
+          { peer: PEER_B, phase: 'committed' },
+        ],
+      },
+    ],
+    estimate: 'about 3 minutes on 2 peers',
+    result: null,
+    curve: [
+      { round: 1, lossStart: 0.9, lossEnd: 0.6 },
+      { round: 2, lossStart: 0.6, lossEnd: 0.3 },
+    ],
+    ...change,
+  }
+}
+
+export const NODE: NodeView = {
+  peer: PEER_A,
+  role: 'peer',
+  network: 'test',
+  preset: 'local',
+  version: '0.1.0',
+  addresses: ['/ip4/127.0.0.1/tcp/4001'],
+  socket: '/somewhere/ctd.sock',
+  home: '/somewhere',
+  startedMs: Date.now() - 3_600_000,
+  connectedPeers: 1,
+  engine: 'docker 20.10.24',
+  executing: 1,
+  executed: 7,
+  jobs: { pending: 0, running: 1, succeeded: 2, failed: 0, cancelled: 0 },
+  benchmark: '21 GFLOPS',
+}
+
+export function makePeer(change: Partial<PeerView> = {}): PeerView {
+  return {
+    peer: PEER_B,
+    connected: true,
+    self: false,
+    role: 'peer',
+    agent: 'ctd/0.1.0',
+    hardwareClass: 'cpu',
+    cpuModel: 'Test CPU',
+    cpuCores: 8,
+    cpuGflops: 120,
+    ramMiB: 16_384,
+    gpus: [],
+    benchmarkedMs: 1_700_000_000_000,
+    reliability: 0.93,
+    availability: 0.88,
+    speed: 1.2,
+    accepted: 41,
+    dissents: 1,
+    established: true,
+    excluded: false,
+    ...change,
+  }
+}
+
+export class FakeDaemon implements DaemonPort {
+  readonly submitted: Array<TrainRequest | RunRequest> = []
+  readonly blobs = new Map<string, Buffer>()
+  readonly folders: Array<ReadonlyArray<{ path: string; digest: string }>> = []
+  readonly artifacts = new Map<string, string>([
+    ['model.safetensors', 'weights'],
+    ['logs/eval.json', '{"accuracy":0.9}'],
+  ])
+  readonly listeners = new Set<(event: DaemonEvent) => void>()
+  peerList: readonly PeerView[] = [makePeer()]
+  current: JobView | undefined = makeJob()
+  failWith: Error | undefined
+  /** Called each time somebody starts to listen; lets a test act at the right moment. */
+  onSubscribe: () => void = () => undefined
+
+  async submit(request: TrainRequest | RunRequest): Promise<{ id: string }> {
+    this.#mayFail()
+    this.submitted.push(request)
+    return { id: JOB_ID }
+  }
+  async job(id: string, _signal?: AbortSignal): Promise<JobView> {
+    this.#mayFail()
+    if (this.current?.id.startsWith(id) !== true) {
+      throw new CtdError('JOB_NOT_FOUND', `no job ${id}`, { hint: 'list yours: ctd ps' })
+    }
+    return this.current
+  }
+  async jobs(): Promise<readonly JobView[]> {
+    return this.current === undefined ? [] : [this.current]
+  }
+  async cancel(id: string): Promise<JobView> {
+    this.current = { ...(await this.job(id)), status: 'cancelled', endedMs: Date.now() }
+    return this.current
+  }
+  async logs(id: string) {
+    await this.job(id)
+    return [{ atMs: 1_700_000_000_000, peer: PEER_B, task: 'train r1 s0', text: 'step 1' }]
+  }
+  async files(id: string) {
+    await this.job(id)
+    return [...this.artifacts].map(([path, text]) => ({
+      path,
+      sizeBytes: Buffer.byteLength(text),
+      digest: createHash('sha256').update(text).digest('hex'),
+    }))
+  }
+  async readFile(id: string, path: string): Promise<Readable> {
+    await this.job(id)
+    const text = this.artifacts.get(path)
+    if (text === undefined) throw new CtdError('FILE_NOT_FOUND', `no file ${path}`)
+    return Readable.from([Buffer.from(text)])
+  }
+  async transcript(id: string): Promise<Uint8Array> {
+    await this.job(id)
+    return Uint8Array.of(1, 2, 3)
+  }
+  async peers(): Promise<readonly PeerView[]> {
+    return this.peerList
+  }
+  async node(): Promise<NodeView> {
+    return NODE
+  }
+  async addBlob(bytes: Readable): Promise<{ digest: string; sizeBytes: number }> {
+    const chunks: Buffer[] = []
+    for await (const chunk of bytes) chunks.push(Buffer.from(chunk))
+    const all = Buffer.concat(chunks)
+    const digest = createHash('sha256').update(all).digest('hex')
+    this.blobs.set(digest, all)
+    return { digest, sizeBytes: all.length }
+  }
+  async addFolder(entries: ReadonlyArray<{ path: string; digest: string }>) {
+    this.folders.push(entries)
+    return { digest: 'f'.repeat(64) }
+  }
+  subscribe(listener: (event: DaemonEvent) => void): () => void {
+    this.listeners.add(listener)
+    this.onSubscribe()
+    return () => this.listeners.delete(listener)
+  }
+  emit(type: string, fields: Record<string, unknown> = {}): void {
+    for (const listener of [...this.listeners]) listener({ type, atMs: Date.now(), fields })
+  }
+  #mayFail(): void {
+    if (this.failWith !== undefined) throw this.failWith
+  }
+}
+
+export interface Running {
+  readonly daemon: FakeDaemon
+  readonly home: string
+  readonly socketPath: string
+  stop(): Promise<void>
+}
+
+/** The real server over a fake daemon, in a folder of its own. */
+export async function startFake(options: Partial<ApiServerOptions> = {}): Promise<Running> {
+  const home = await mkdtemp(join(tmpdir(), 'ctd-api-'))
+  const socketPath = join(home, 'ctd.sock')
+  const daemon = new FakeDaemon()
+  const server = createApiServer(daemon, { socketPath, ...options })
+  await server.start()
+  return {
+    daemon,
+    home,
+    socketPath,
+    async stop() {
+      await server.stop()
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly text: string
+  // Tests read what they expect; a wrong shape fails the assertion.
+  readonly json: any
+}
+
+export interface AskOptions {
+  readonly method?: string
+  readonly json?: unknown
+  readonly bytes?: Buffer | Readable
+  readonly headers?: Record<string, string>
+}
+
+export async function ask(
+  socketPath: string,
+  path: string,
+  options: AskOptions = {},
+): Promise<Answer> {
+  const body =
+    options.json === undefined ? options.bytes : Buffer.from(JSON.stringify(options.json))
+  const type = options.json === undefined ? 'application/octet-stream' : 'application/json'
+  return await new Promise<Answer>((resolve, reject) => {
+    const request = httpRequest(
+      {
+        socketPath,
+        path,
+        method: options.method ?? (body === undefined ? 'GET' : 'POST'),
+        headers: { ...(body === undefined ? {} : { 'content-type': type }), ...options.headers },
+        agent: false,
+      },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('error', reject)
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString()
+          const isJson = response.headers['content-type']?.includes('json') === true
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text,
+            json: isJson ? JSON.parse(text) : undefined,
+          })
+        })
+      },
+    )
+    request.on('error', reject)
+    if (body instanceof Readable) body.pipe(request)
+    else request.end(body)
+  })
+}
