@@ -198,9 +198,9 @@ export class BlobStore {
     try {
       await partial.sync()
       await partial.close()
-      this.#partials.delete(manifest.digest)
       if (this.has(manifest.digest)) this.#usedBytes -= manifest.sizeBytes
       else await this.#admit(partial.path, manifest)
+      this.#partials.delete(manifest.digest)
       await PartialBlob.remove(this.#partialPath(manifest.digest))
       return { digest: manifest.digest, sizeBytes: manifest.sizeBytes }
     } catch (error) {

@@ -25,6 +25,7 @@ import { isPiece, manifestBytesOf, parseManifest, pieceBytesOf } from './manifes
 import type { Manifest } from './manifest.js'
 import type { PartialBlob } from './partial-blob.js'
 import { PieceSchedule } from './piece-schedule.js'
+import { Turns } from './turns.js'
 
 export interface BlobTransferComponents {
   readonly store: BlobStore
@@ -117,6 +118,8 @@ export class BlobTransfer {
   readonly #download: BandwidthLimiter
   readonly #stallMs: number
   readonly #running = new Map<Digest, Promise<unknown>>()
+  /** Keeps below the streams that one connection may have open. */
+  readonly #turns = new Turns(BLOB_LIMITS.fetchesAtOnce)
 
   constructor(components: BlobTransferComponents, options: BlobTransferOptions = {}) {
     this.#store = components.store
@@ -141,13 +144,16 @@ export class BlobTransfer {
       assertNotAborted(options.signal)
       const running = this.#running.get(digest)
       if (running === undefined) break
-      await Promise.race([running, aborted(options.signal)]).catch(() => {})
+      await settledOrAborted(running, options.signal)
     }
     if (this.#store.has(digest)) return this.#present(digest, options)
-    const fetch = this.#fetch(digest, providers, options)
+    const fetch = this.#turns.run(() => this.#fetch(digest, providers, options), options.signal)
     this.#running.set(digest, fetch)
     try {
       return await fetch
+    } catch (error) {
+      if (!(error instanceof CtdError)) assertNotAborted(options.signal)
+      throw error
     } finally {
       this.#running.delete(digest)
     }
@@ -269,9 +275,9 @@ export class BlobTransfer {
     const worker = {}
     try {
       await peerStep(() => stream.write(fromHex(fetch.digest)))
-      fetch.target ?? (await this.#open(fetch, await this.#askManifest(fetch, stream)))
-      if (fetch.target === undefined) return
-      await this.#fetchPieces(fetch, fetch.target, { stream, share, worker })
+      const target =
+        fetch.target ?? (await this.#open(fetch, await this.#askManifest(fetch, stream)))
+      await this.#fetchPieces(fetch, target, { stream, share, worker })
       // Not awaited: a peer that never closes its side must not hold up the fetch.
       void stream.close().catch(() => {})
     } catch (error) {
@@ -436,8 +442,17 @@ function assertNotAborted(signal: AbortSignal): void {
   throw new CtdError('ABORTED', 'the fetch was stopped', { cause: signal.reason })
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(), { once: true })
+/** Resolves when the promise settles, either way, or the signal aborts. */
+async function settledOrAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  let stop = (): void => {}
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve
+    signal.addEventListener('abort', stop, { once: true })
   })
+  const settled = promise.then(
+    () => {},
+    () => {},
+  )
+  await Promise.race([settled, aborted])
+  signal.removeEventListener('abort', stop)
 }

@@ -174,8 +174,7 @@ function assertFiles(files: readonly FolderFile[]): void {
 function assertPath(path: string): void {
   const names = path.split('/')
   const bad =
-    /\p{Surrogate}/u.test(path) ||
-    /[\u0000-\u001f\u007f-\u009f\\\u2028\u2029]/.test(path) ||
+    /[\p{Surrogate}\p{Control}\\\u2028\u2029]/u.test(path) ||
     Buffer.byteLength(path) > BLOB_LIMITS.folderPathBytes ||
     names.length > BLOB_LIMITS.folderDepth + 1 ||
     names.some(

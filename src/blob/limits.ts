@@ -19,6 +19,7 @@ export const BLOB_LIMITS = {
   /** A peer that completes no answer in this time has stalled. */
   stallMs: 30_000,
   filesAtOnce: 4,
+  fetchesAtOnce: 8,
 
   serveStreams: 48,
   serveIdleMs: 60_000,

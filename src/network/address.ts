@@ -79,7 +79,7 @@ function expandIpv6(ip: string): string[] {
   if (tail === undefined) return left
   const right = tail === '' ? [] : tail.split(':')
   const gap = Math.max(0, 8 - left.length - right.length)
-  return [...left, ...new Array<string>(gap).fill('0'), ...right]
+  return [...left, ...Array.from({ length: gap }, () => '0'), ...right]
 }
 
 function trimGroup(group: string): string {

@@ -41,7 +41,7 @@ export class InboundStreams {
     await node.handle(
       BLOB_PROTOCOL,
       (stream, connection) => this.#onBlobStream(stream, connection),
-      { maxInboundStreams: 8, maxOutboundStreams: 16 },
+      { maxInboundStreams: 16, maxOutboundStreams: 16 },
     )
   }
 

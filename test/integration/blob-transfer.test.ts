@@ -276,3 +276,17 @@ test('a folder is fetched with all its files and laid out as it was', async () =
     { code: 'BLOB_TOO_LARGE' },
   )
 })
+
+test('many fetches at once, also of one blob, wait for their turn and all succeed', async () => {
+  const [peer, asker] = await Promise.all([startPeer(), startPeer()])
+  const entries = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => peer.store.addBytes(randomBytes(1000 + i))),
+  )
+  const providers = await meet(asker, [peer])
+  const twice = [...entries, ...entries]
+  const results = await Promise.all(
+    twice.map(({ digest }) => asker.transfer.fetch(digest, providers, { signal: soon() })),
+  )
+  assert.equal(asker.store.list().length, 40)
+  assert.equal(results.filter(({ fetchedBytes }) => fetchedBytes > 0).length, 40)
+})

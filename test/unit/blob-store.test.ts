@@ -7,6 +7,7 @@ import { after, test } from 'node:test'
 import { BlobStore, diskError } from '../../src/blob/blob-store.js'
 import { createManifest, isPiece, parseManifest, pieceBytesOf } from '../../src/blob/manifest.js'
 import { PieceSchedule } from '../../src/blob/piece-schedule.js'
+import { Turns } from '../../src/blob/turns.js'
 import { digestOf, sha256, utf8 } from '../../src/wire/ids.js'
 
 const MIB = 1024 * 1024
@@ -194,4 +195,29 @@ test('the schedule gives back what a failed worker owed and ends when all is don
   assert.ok(!schedule.finished)
   assert.ok(schedule.done(2))
   assert.ok(schedule.finished)
+})
+
+test('turns run a bounded number at once, in order, and one that gave up is skipped', async () => {
+  const turns = new Turns(2)
+  const signal = new AbortController().signal
+  const impatient = new AbortController()
+  const started: number[] = []
+  const ends: (() => void)[] = []
+  const work = (n: number) => () =>
+    new Promise<number>((resolve) => {
+      started.push(n)
+      ends.push(() => resolve(n))
+    })
+  const runs = [0, 1, 2, 3].map((n) => turns.run(work(n), n === 2 ? impatient.signal : signal))
+  const gaveUp = assert.rejects(runs[2] ?? Promise.resolve(), { name: 'AbortError' })
+  assert.deepEqual(started, [0, 1])
+  impatient.abort()
+  await gaveUp
+  ends[0]?.()
+  assert.equal(await runs[0], 0)
+  assert.deepEqual(started, [0, 1, 3])
+  ends[1]?.()
+  ends[2]?.()
+  assert.deepEqual(await Promise.all([runs[1], runs[3]]), [1, 3])
+  assert.equal(await turns.run(async () => 9, signal), 9)
 })
