@@ -50,24 +50,10 @@ const MOUNT_POINTS: readonly TarEntry[] = [
   { type: 'folder', path: 'out', mode: 0o755 },
   { type: 'folder', path: 'progress', mode: 0o755 },
 ]
-const BUSYBOX_APPLETS = [
-  ...[
-    'cat',
-    'chmod',
-    'dd',
-    'echo',
-    'false',
-    'head',
-    'id',
-    'ip',
-    'kill',
-    'ln',
-    'ls',
-    'mkdir',
-    'mkfifo',
-  ],
-  ...['mount', 'sh', 'sleep', 'sync', 'tail', 'touch', 'true', 'wc', 'wget', 'yes'],
-]
+const BUSYBOX_APPLETS =
+  'cat chmod cp dd echo false head id ip ln ls mkdir mkfifo sh sleep tail touch tr true wc yes'.split(
+    ' ',
+  )
 const PATH_ENV = '/usr/local/bin:/usr/bin:/bin'
 const CPU_IMAGE: ImageSettings = {
   name: 'computetorrent/cpu:dev',

@@ -115,6 +115,7 @@ export interface ContainerRuntime {
   /**
    * Loads an uncompressed image archive and checks that it brought this image.
    *
+   * @throws CtdError IMAGE_ARCHIVE_REFUSED when it holds anything but this image
    * @throws CtdError IMAGE_LOAD_FAILED when the engine refuses the archive
    * @throws CtdError IMAGE_DIGEST_MISMATCH when the archive holds another image
    */

@@ -33,3 +33,27 @@ export function isGone(error: unknown): boolean {
 function property(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }
+
+/** Waits for the engine no longer than the signal allows, and speaks of its failures our way. */
+export async function answer<T>(
+  call: () => Promise<T>,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<T> {
+  signal.throwIfAborted()
+  let onAbort = (): void => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = (): void =>
+      reject(
+        signal.reason instanceof Error ? signal.reason : new Error(errorMessage(signal.reason)),
+      )
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([call(), aborted])
+  } catch (error) {
+    if (signal.aborted) throw error
+    throw engineError(error)
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type Docker from 'dockerode'
 import { CtdError, errorMessage } from '../errors.js'
 import { CONTAINER_LIMITS as LIMITS, type TaskListener } from './container-runtime.js'
-import { engineError, isGone } from './docker-errors.js'
+import { answer, isGone } from './docker-errors.js'
 import type { ProgressTail } from './progress-tail.js'
 
 /** Why we killed a container, if we did. */
@@ -59,13 +59,13 @@ export async function runContainer(
   const cancel = (): void => stop.now('cancelled')
   const timer = { handle: undefined as NodeJS.Timeout | undefined }
   try {
-    const attached = await engineCall(() =>
+    const attached = await answer(() =>
       container.attach({ stream: true, stdout: true, stderr: true }),
     )
     streams.push(attached)
     const logEnd = followLog(docker, attached, log.sink)
     const oomEvents = await followOomEvents(docker, container.id, streams)
-    await engineCall(() => container.start())
+    await answer(() => container.start())
     const startedMs = Date.now()
     on.started?.(container.id)
     signal.addEventListener('abort', cancel, { once: true })
@@ -78,7 +78,7 @@ export async function runContainer(
     await watching
     await Promise.race([logEnd, delay(LOG_END_MS, undefined, { ref: false })])
     await options.tail.poll()
-    const { State } = await engineCall(() => container.inspect())
+    const { State } = await answer(() => container.inspect())
     const oomKilled = State.OOMKilled || oomEvents.seen
     return {
       exitCode,
@@ -199,7 +199,7 @@ async function followOomEvents(
   streams: NodeJS.ReadableStream[],
 ): Promise<{ readonly seen: boolean }> {
   const found = { seen: false }
-  const events = await engineCall(() =>
+  const events = await answer(() =>
     docker.getEvents({
       filters: { type: ['container'], container: [containerId], event: ['oom'] },
     }),
@@ -265,13 +265,5 @@ async function waitForExit(container: Docker.Container, stop: Stopper): Promise<
       lostAtMs = undefined
       if (stop.reason !== undefined) stop.kill()
     }
-  }
-}
-
-async function engineCall<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    throw engineError(error)
   }
 }

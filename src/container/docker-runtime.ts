@@ -5,28 +5,26 @@
  */
 import type { Readable } from 'node:stream'
 import Docker from 'dockerode'
-import { CtdError, errorMessage, InvariantError } from '../errors.js'
+import { CtdError, InvariantError } from '../errors.js'
 import {
   CONTAINER_LIMITS as LIMITS,
   type ContainerRuntime,
   type EngineDescription,
   type ImageRef,
   type Isolation,
-  type OutputFile,
   type TaskListener,
   type TaskOutcome,
   type TaskSpec,
-  type TaskStatus,
 } from './container-runtime.js'
-import { engineError, isGone } from './docker-errors.js'
+import { answer, engineError, isGone } from './docker-errors.js'
+import { findImage, loadImage } from './docker-images.js'
 import { runContainer, type EndedContainer } from './docker-run.js'
 import { auditHostConfig, auditInspect, type ContainerPolicy } from './host-config-audit.js'
-import { assertTaskSpec, createOptions, LABELS, PATHS, type RunLayout } from './host-config.js'
-import { collectOutput } from './output-collect.js'
+import { assertTaskSpec, createOptions, LABELS, type RunLayout } from './host-config.js'
 import { ProgressTail } from './progress-tail.js'
+import { cancelledBeforeStart, judgeRun } from './task-outcome.js'
 import {
   folderBytes,
-  isFull,
   MountAbility,
   mountedWorkFolders,
   prepareWorkFolder,
@@ -100,36 +98,17 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   async hasImage(image: ImageRef, signal: AbortSignal): Promise<boolean> {
-    return (await this.#imageId(image, signal)) !== undefined
+    return (await findImage(this.#docker, image, signal)) !== undefined
   }
 
   async loadImage(image: ImageRef, archive: Readable, signal: AbortSignal): Promise<void> {
-    const destroy = (): void => {
-      archive.destroy()
-    }
-    signal.addEventListener('abort', destroy, { once: true })
-    try {
-      const body = await answer(() => this.#docker.loadImage(archive, { quiet: '1' }), signal)
-      await readLoadAnswer(body, signal)
-    } finally {
-      signal.removeEventListener('abort', destroy)
-      archive.destroy()
-    }
-    if ((await this.#imageId(image, signal)) === undefined) {
-      throw new CtdError(
-        'IMAGE_DIGEST_MISMATCH',
-        `the archive does not hold image ${image.name} as pinned`,
-        {
-          fields: { configDigest: image.configDigest },
-        },
-      )
-    }
+    await loadImage(this.#docker, image, archive, signal)
   }
 
   async run(spec: TaskSpec, on: TaskListener, signal: AbortSignal): Promise<TaskOutcome> {
     assertTaskSpec(spec)
     if (signal.aborted) return cancelledBeforeStart(spec)
-    const imageId = await this.#imageId(spec.image, signal)
+    const imageId = await findImage(this.#docker, spec.image, signal)
     if (imageId === undefined) {
       throw new CtdError('IMAGE_MISSING', `the engine does not hold image ${spec.image.name}`)
     }
@@ -164,7 +143,7 @@ export class DockerRuntime implements ContainerRuntime {
     } finally {
       await this.#removeContainer(container.id)
     }
-    return judge(spec, folder, ended)
+    return judgeRun(spec, folder, ended)
   }
 
   async release(spec: Pick<TaskSpec, 'taskKey' | 'workDir'>): Promise<void> {
@@ -225,31 +204,6 @@ export class DockerRuntime implements ContainerRuntime {
     }
   }
 
-  /** The engine's id of an image, if it is this image down to its layers. */
-  async #imageId(image: ImageRef, signal: AbortSignal): Promise<string | undefined> {
-    // Classic stores know an image by its config, containerd stores by its manifest.
-    for (const digest of [image.configDigest, image.manifestDigest]) {
-      const id = `sha256:${digest}`
-      const found = await answer(
-        () =>
-          this.#docker
-            .getImage(id)
-            .inspect()
-            .catch((error: unknown) => {
-              if (isGone(error)) return undefined
-              throw error
-            }),
-        signal,
-      )
-      if (found === undefined || found.Id !== id) continue
-      const layers = found.RootFS.Layers ?? []
-      const wanted = image.diffIds.map((diffId) => `sha256:${diffId}`)
-      if (layers.length === wanted.length && wanted.every((layer, i) => layers[i] === layer))
-        return id
-    }
-    return undefined
-  }
-
   /** Also ends it. Fine when it is gone already. */
   async #removeContainer(idOrName: string): Promise<void> {
     try {
@@ -257,92 +211,6 @@ export class DockerRuntime implements ContainerRuntime {
     } catch (error) {
       if (!isGone(error)) throw engineError(error)
     }
-  }
-}
-
-/** What a run's end means for the task; the first cause wins. */
-async function judge(
-  spec: TaskSpec,
-  folder: WorkFolder,
-  ended: EndedContainer,
-): Promise<TaskOutcome> {
-  const outcome = (
-    status: TaskStatus,
-    code: string,
-    reason: string,
-    files: readonly OutputFile[] = [],
-  ): TaskOutcome => ({
-    status,
-    code,
-    reason,
-    files,
-    exitCode: ended.stopReason === undefined ? ended.exitCode : null,
-    startedMs: ended.startedMs,
-    finishedMs: ended.finishedMs,
-    logTail: ended.logTail,
-    outDir: folder.outDir,
-  })
-  const tooLarge = `the task wrote more than ${spec.outMiB} MiB to ${PATHS.out}`
-  switch (ended.stopReason) {
-    case 'cancelled':
-      return outcome('cancelled', 'CONTAINER_CANCELLED', 'the task was cancelled')
-    case 'timed-out':
-      return outcome(
-        'timed-out',
-        'CONTAINER_TIMEOUT',
-        `the task ran longer than ${spec.timeoutMs} ms`,
-      )
-    case 'log-flood':
-      return outcome(
-        'failed',
-        'LOG_TOO_LARGE',
-        `the task logged more than ${LIMITS.logTotalBytes} bytes`,
-      )
-    case 'output-full':
-      return outcome('bad-output', 'OUTPUT_TOO_LARGE', tooLarge)
-    case undefined:
-      break
-  }
-  if (ended.oomKilled) {
-    return outcome(
-      'out-of-memory',
-      'CONTAINER_OOM',
-      `the task needed more than ${spec.memoryMiB} MiB of memory`,
-    )
-  }
-  if (folder.capped && (await isFull(folder.outDir)))
-    return outcome('bad-output', 'OUTPUT_TOO_LARGE', tooLarge)
-  if (ended.exitCode !== 0) {
-    return outcome('failed', 'CONTAINER_FAILED', `the task ended with ${exitWords(ended.exitCode)}`)
-  }
-  const output = await collectOutput(
-    folder.outDir,
-    { totalBytesMax: spec.outMiB * MIB },
-    new AbortController().signal,
-  )
-  return output.ok
-    ? outcome('succeeded', 'SUCCEEDED', 'the task succeeded', output.files)
-    : outcome('bad-output', output.code, output.reason)
-}
-
-function exitWords(code: number): string {
-  if (code === 127) return 'exit code 127: its program was not found in the image'
-  if (code === 153) return 'signal 25: a file grew beyond its limit'
-  return code > 128 && code < 160 ? `exit code ${code} (signal ${code - 128})` : `exit code ${code}`
-}
-
-function cancelledBeforeStart(spec: TaskSpec): TaskOutcome {
-  const now = Date.now()
-  return {
-    status: 'cancelled',
-    code: 'CONTAINER_CANCELLED',
-    reason: 'the task was cancelled before it started',
-    exitCode: null,
-    startedMs: now,
-    finishedMs: now,
-    logTail: '',
-    outDir: `${spec.workDir}/out`,
-    files: [],
   }
 }
 
@@ -405,43 +273,4 @@ function factsOf(info: unknown): EngineFacts {
 
 function runtimeName(isolation: Isolation, facts: EngineFacts): string | undefined {
   return RUNTIME_NAMES[isolation].find((name) => facts.runtimes.has(name))
-}
-
-/** The engine answers 200 and then writes its errors into the body. */
-async function readLoadAnswer(body: NodeJS.ReadableStream, signal: AbortSignal): Promise<void> {
-  let text = ''
-  for await (const chunk of body) {
-    signal.throwIfAborted()
-    text = (text + String(chunk)).slice(-LIMITS.logTailBytes)
-  }
-  for (const line of text.split('\n')) {
-    const found = /"error"\s*:\s*("(?:[^"\\]|\\.)*")/.exec(line)?.[1]
-    if (found !== undefined) {
-      throw new CtdError(
-        'IMAGE_LOAD_FAILED',
-        `the engine could not load the image: ${String(JSON.parse(found))}`,
-      )
-    }
-  }
-}
-
-/** Waits for the engine no longer than the signal allows, and speaks of its failures our way. */
-async function answer<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  let onAbort = (): void => undefined
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = (): void =>
-      reject(
-        signal.reason instanceof Error ? signal.reason : new Error(errorMessage(signal.reason)),
-      )
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    return await Promise.race([call(), aborted])
-  } catch (error) {
-    if (signal.aborted) throw error
-    throw engineError(error)
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

@@ -39,7 +39,7 @@ const INPUT_NAME = /^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,199}$/
 const ENV_NAME = /^[A-Z][A-Z0-9_]{0,63}$/
 const DIGEST = /^[0-9a-f]{64}$/
 const GPU_UUID = /^(GPU|MIG)-[0-9a-zA-Z/-]{8,100}$/
-const CONTROL_CHARACTER = /[\u0000-\u0008\u000b-\u001f\u007f]/
+const CONTROL_CHARACTER = /[^\P{Cc}\t\n]/u
 /** Names that steer the loader, the GPU hook or the arithmetic: a task may not set them. */
 const ENV_RESERVED =
   /^(LD|NVIDIA|CUDA|CUBLAS|CUDNN|NCCL|OMP|GOMP|KMP|OPENBLAS|MKL|BLIS|ATEN|ONEDNN|DNNL|PYTORCH|TORCH|PYTHON|GLIBC|MALLOC|DOCKER|CONTAINER|CTD_PROGRESS|CTD_INPUTS|CTD_OUTPUTS|PATH$|HOME$|HOSTNAME$|TZ$|LC_|LANG)/
@@ -267,9 +267,6 @@ function gpuProblem(uuids: readonly string[]): string | undefined {
 /** Absolute, without dot segments or control characters. */
 function isPlainPath(path: string): boolean {
   return (
-    isAbsolute(path) &&
-    path !== '/' &&
-    !CONTROL_CHARACTER.test(path) &&
-    !/(^|\/)\.{1,2}(\/|$)/.test(path)
+    isAbsolute(path) && path !== '/' && !/\p{Cc}/u.test(path) && !/(^|\/)\.{1,2}(\/|$)/.test(path)
   )
 }

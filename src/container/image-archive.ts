@@ -45,7 +45,7 @@ export type TarEntry =
     }
   | { readonly type: 'link'; readonly path: string; readonly target: string }
 
-const TAR_BLOCK_BYTES = 512
+export const TAR_BLOCK_BYTES = 512
 /** The ustar size field holds 11 octal digits. */
 const TAR_FILE_BYTES_MAX = 8 * 1024 ** 3 - 1
 const OCI = 'application/vnd.oci.image.'
@@ -155,7 +155,7 @@ async function* layerBlocks(layer: LayerFile, signal: AbortSignal): AsyncGenerat
       hint: 'build the image again with --force',
     })
   }
-  yield padding(sizeBytes)
+  yield tarPadding(sizeBytes)
 }
 
 /** Writes beside the target and renames, so that a broken run leaves no half file under the name. */
@@ -248,7 +248,8 @@ function blobPath(digest: string): string {
   return `blobs/sha256/${digest}`
 }
 
-function* tarEntry(entry: TarEntry, epochSeconds: number): Generator<Uint8Array> {
+/** Header, content and padding of one entry, owned by root. */
+export function* tarEntry(entry: TarEntry, epochSeconds: number): Generator<Uint8Array> {
   switch (entry.type) {
     case 'folder':
       yield tarHeader({
@@ -278,11 +279,11 @@ function* tarEntry(entry: TarEntry, epochSeconds: number): Generator<Uint8Array>
         epochSeconds,
       })
       yield entry.content
-      yield padding(entry.content.length)
+      yield tarPadding(entry.content.length)
   }
 }
 
-interface TarHeader {
+export interface TarHeader {
   readonly path: string
   readonly typeFlag: '0' | '2' | '5'
   readonly mode: number
@@ -292,7 +293,7 @@ interface TarHeader {
 }
 
 /** One ustar header block (POSIX.1-1988), owner and group 0. */
-function tarHeader(header: TarHeader): Uint8Array {
+export function tarHeader(header: TarHeader): Uint8Array {
   const { path, linkTarget = '' } = header
   if (Buffer.byteLength(path) > 100 || Buffer.byteLength(linkTarget) > 100) {
     throw new CtdError('IMAGE_PATH_TOO_LONG', `more than 100 bytes in an image path: ${path}`)
@@ -315,7 +316,8 @@ function tarHeader(header: TarHeader): Uint8Array {
   return block
 }
 
-function padding(sizeBytes: number): Uint8Array {
+/** What fills a file's last block. */
+export function tarPadding(sizeBytes: number): Uint8Array {
   return new Uint8Array((TAR_BLOCK_BYTES - (sizeBytes % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES)
 }
 

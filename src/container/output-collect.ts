@@ -99,7 +99,7 @@ function assertName(name: string, prefix: string): void {
   if (Buffer.byteLength(name) > LIMITS.outputNameBytes) {
     throw new OutputFault('OUTPUT_BAD_NAME', `a file name in /out is too long: ${shown}`)
   }
-  if (/[\u0000-\u001f\u007f\ufffd\\]/.test(name) || name !== name.normalize('NFC')) {
+  if (/[\p{Cc}\ufffd\\]/u.test(name) || name !== name.normalize('NFC')) {
     throw new OutputFault('OUTPUT_BAD_NAME', `a file name in /out is not plain text: ${shown}`)
   }
 }

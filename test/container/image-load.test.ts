@@ -45,16 +45,31 @@ describe('loading an image', { skip: SKIP, timeout: 120_000 }, () => {
     await bench.close()
   })
 
-  test('IMAGE_LOAD_FAILED: bytes that are no archive are refused', async () => {
+  test('IMAGE_ARCHIVE_REFUSED: bytes that are no archive are refused', async () => {
     const garbage = Readable.from([Buffer.alloc(2048, 7)])
     await assert.rejects(bench.runtime.loadImage(image, garbage, NEVER), {
-      code: 'IMAGE_LOAD_FAILED',
+      code: 'IMAGE_ARCHIVE_REFUSED',
     })
     assert.equal(await bench.runtime.hasImage(image, NEVER), false)
   })
 
-  test('IMAGE_DIGEST_MISMATCH: an archive of another image is refused', async () => {
+  test('IMAGE_ARCHIVE_REFUSED: an archive of another image is refused before it is loaded', async () => {
     const wanted = { ...image, configDigest: 'd'.repeat(64), manifestDigest: 'e'.repeat(64) }
+    await assert.rejects(bench.runtime.loadImage(wanted, createReadStream(archive), NEVER), {
+      code: 'IMAGE_ARCHIVE_REFUSED',
+    })
+    assert.equal(await bench.runtime.hasImage(image, NEVER), false)
+  })
+
+  test('an abort ends the loading', async () => {
+    const reason = new Error('enough')
+    const signal = AbortSignal.abort(reason)
+    await assert.rejects(bench.runtime.loadImage(image, createReadStream(archive), signal), reason)
+    assert.equal(await bench.runtime.hasImage(image, NEVER), false)
+  })
+
+  test('IMAGE_DIGEST_MISMATCH: an image with other layers than pinned is refused', async () => {
+    const wanted = { ...image, diffIds: ['d'.repeat(64)] }
     await assert.rejects(bench.runtime.loadImage(wanted, createReadStream(archive), NEVER), {
       code: 'IMAGE_DIGEST_MISMATCH',
     })
