@@ -22,6 +22,8 @@ export interface TrainingSpec {
   /** Peak of the schedule; default by preset. */
   readonly learningRate?: number | undefined
   readonly maxLength?: number | undefined
+  /** Averagings; default 4, more when a round would have more than 500 steps. */
+  readonly rounds?: number | undefined
 }
 
 export interface InnerOptimiser {
@@ -66,7 +68,7 @@ export const PLAN_LIMITS = {
 
 const DEFAULT_SHARDS = 2
 /** Rounds of a job, unless its steps are too many or too few for that. */
-const ROUNDS = 5
+const ROUNDS = 4
 /** Steps of a round at most; more local steps than this let shards drift apart (DiLoCo: 500). */
 const MAX_STEPS_PER_ROUND = 500
 /** From so many rounds on, momentum pays; with fewer it overshoots (FedAvg then). */
@@ -104,7 +106,8 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     ...(spec.maxLength === undefined ? {} : { maxLength: spec.maxLength }),
   })
   const totalSteps = Math.ceil((trainRows * spec.epochs) / (shards * batchSize))
-  const roundCount = Math.min(totalSteps, Math.max(ROUNDS, Math.ceil(totalSteps / MAX_STEPS_PER_ROUND)))
+  const enough = Math.max(ROUNDS, Math.ceil(totalSteps / MAX_STEPS_PER_ROUND))
+  const roundCount = Math.min(totalSteps, spec.rounds ?? enough)
   if (roundCount > PLAN_LIMITS.rounds) {
     throw badSpec(`the job would take ${roundCount} rounds`, 'use more shards or fewer epochs')
   }
@@ -138,6 +141,7 @@ function assertSpec(
     ['epochs', spec.epochs, 1, PLAN_LIMITS.epochs],
     ['shards', spec.shards, 1, Math.min(PLAN_LIMITS.shards, trainRows)],
     ['batchSize', spec.batchSize, 1, PLAN_LIMITS.batchSize],
+    ['rounds', spec.rounds ?? 1, 1, PLAN_LIMITS.rounds],
     ['maxLength', spec.maxLength ?? 8, 8, PLAN_LIMITS.maxLength],
   ]
   for (const [name, value, least, most] of bounds) {
