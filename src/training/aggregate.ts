@@ -12,7 +12,12 @@ import { join } from 'node:path'
 import { CtdError } from '../errors.js'
 import { canonicalJson } from './canonical-json.js'
 import { blockCount, QUANTISATION_BLOCK, SCALE_SUFFIX } from './quantise.js'
-import { elementCount, SafetensorsReader, SafetensorsWriter, type PlacedTensor } from './safetensors.js'
+import {
+  elementCount,
+  SafetensorsReader,
+  SafetensorsWriter,
+  type PlacedTensor,
+} from './safetensors.js'
 
 export interface OuterOptimiser {
   readonly learningRate: number

@@ -201,7 +201,10 @@ async function readBounded(path: string, limitBytes: number): Promise<Uint8Array
   try {
     const { size } = await file.stat()
     if (size > limitBytes) {
-      throw new CtdError('INPUT_TOO_LARGE', `an input has ${size} bytes, at most ${limitBytes} are read`)
+      throw new CtdError(
+        'INPUT_TOO_LARGE',
+        `an input has ${size} bytes, at most ${limitBytes} are read`,
+      )
     }
     return await readFile(file)
   } finally {

@@ -1,12 +1,7 @@
 /** JSON with one byte sequence for a value: keys sorted, no white space, one final line feed. */
 
 export type Json =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly Json[]
-  | { readonly [key: string]: Json | undefined }
+  string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json | undefined }
 
 export function canonicalJson(value: Json): string {
   return `${encode(value)}\n`

@@ -12,7 +12,9 @@ export const SPLIT_ORDER_DOMAIN = 'ctd/split-order/1'
 /** The permutation of 0 … count - 1 that belongs to a domain and a seed. */
 export function seededOrder(domain: string, seed: string, count: number): Uint32Array {
   const prefix = createHash('sha256').update(`${domain}\n${seed}\n`)
-  const keys = Array.from({ length: count }, (_, index) => prefix.copy().update(String(index)).digest())
+  const keys = Array.from({ length: count }, (_, index) =>
+    prefix.copy().update(String(index)).digest(),
+  )
   return Uint32Array.from(keys.keys()).sort((a, b) => {
     const left = keys[a]
     const right = keys[b]

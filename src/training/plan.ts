@@ -99,7 +99,8 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
   const evalRows = evalRowCount(spec.rows)
   const trainRows = spec.rows - evalRows
   const batchSize = spec.batchSize ?? preset.batchSize
-  const shards = spec.shards ?? Math.max(1, Math.min(DEFAULT_SHARDS, Math.floor(trainRows / batchSize)))
+  const shards =
+    spec.shards ?? Math.max(1, Math.min(DEFAULT_SHARDS, Math.floor(trainRows / batchSize)))
   assertSpec({ ...spec, shards, batchSize }, trainRows)
   const model = modelConfig(spec.model, {
     classes: spec.classes,
@@ -146,7 +147,10 @@ function assertSpec(
   ]
   for (const [name, value, least, most] of bounds) {
     if (!Number.isInteger(value) || value < least || value > most) {
-      throw badSpec(`${name} is ${value}`, `${name} must be a whole number from ${least} to ${most}`)
+      throw badSpec(
+        `${name} is ${value}`,
+        `${name} must be a whole number from ${least} to ${most}`,
+      )
     }
   }
   const rate = spec.learningRate ?? 1e-3
@@ -208,7 +212,10 @@ export function cosineOfPi(t: number): number {
 }
 
 /** `task.json` of a local training task. */
-export function trainTask(plan: TrainingPlan, slot: { readonly round: number; readonly shard: number }) {
+export function trainTask(
+  plan: TrainingPlan,
+  slot: { readonly round: number; readonly shard: number },
+) {
   const round = plan.rounds[slot.round]
   if (round === undefined || slot.shard >= plan.shards) {
     throw new CtdError('BAD_SLOT', `the plan has no round ${slot.round}, shard ${slot.shard}`)
@@ -274,7 +281,10 @@ export function estimateCost(
 ): TrainingCost {
   const { layers, hidden, intermediate, maxLength } = plan.model
   const length = meanTokens ?? maxLength
-  const parameters = parameterSpecs(plan.model).reduce((sum, spec) => sum + elementCount(spec.shape), 0)
+  const parameters = parameterSpecs(plan.model).reduce(
+    (sum, spec) => sum + elementCount(spec.shape),
+    0,
+  )
   const matrixWeights = layers * (4 * hidden * hidden + 2 * hidden * intermediate)
   const flopsPerRow = 3 * length * (2 * matrixWeights + 4 * layers * hidden * length)
   const samples = plan.totalSteps * plan.batchSize * plan.shards

@@ -38,10 +38,22 @@ interface Preset extends PresetTraining {
 }
 
 const PRESETS: ReadonlyMap<string, Preset> = new Map([
-  ['bert-tiny', { layers: 2, hidden: 128, heads: 2, intermediate: 512, batchSize: 16, learningRate: 1e-3 }],
-  ['bert-mini', { layers: 4, hidden: 256, heads: 4, intermediate: 1024, batchSize: 16, learningRate: 5e-4 }],
-  ['bert-small', { layers: 4, hidden: 512, heads: 8, intermediate: 2048, batchSize: 16, learningRate: 3e-4 }],
-  ['bert-base', { layers: 12, hidden: 768, heads: 12, intermediate: 3072, batchSize: 16, learningRate: 1e-4 }],
+  [
+    'bert-tiny',
+    { layers: 2, hidden: 128, heads: 2, intermediate: 512, batchSize: 16, learningRate: 1e-3 },
+  ],
+  [
+    'bert-mini',
+    { layers: 4, hidden: 256, heads: 4, intermediate: 1024, batchSize: 16, learningRate: 5e-4 },
+  ],
+  [
+    'bert-small',
+    { layers: 4, hidden: 512, heads: 8, intermediate: 2048, batchSize: 16, learningRate: 3e-4 },
+  ],
+  [
+    'bert-base',
+    { layers: 12, hidden: 768, heads: 12, intermediate: 3072, batchSize: 16, learningRate: 1e-4 },
+  ],
 ])
 
 export const MODEL_NAMES: readonly string[] = [...PRESETS.keys()]

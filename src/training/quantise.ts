@@ -47,7 +47,10 @@ export function quantise(source: Float32Array): Quantised {
 
 /** The inverse up to rounding: `value * scale` of its block, exact in double precision. */
 export function dequantise({ values, scales }: Quantised): Float64Array {
-  return Float64Array.from(values, (value, i) => value * (scales[Math.floor(i / QUANTISATION_BLOCK)] ?? 0))
+  return Float64Array.from(
+    values,
+    (value, i) => value * (scales[Math.floor(i / QUANTISATION_BLOCK)] ?? 0),
+  )
 }
 
 function roundHalfToEven(x: number): number {

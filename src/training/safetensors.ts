@@ -51,7 +51,9 @@ export const SAFETENSORS_LIMITS = {
   elements: 2 ** 40,
 } as const
 
-const DTYPE_RANK = new Map<string, number>(Object.keys(DTYPE_BYTES).map((name, rank) => [name, rank]))
+const DTYPE_RANK = new Map<string, number>(
+  Object.keys(DTYPE_BYTES).map((name, rank) => [name, rank]),
+)
 /** Printable ASCII, so that the order by bytes is the order by code units. */
 const NAME = /^[\x21-\x7e]+$/
 
@@ -98,7 +100,12 @@ export function layOut(specs: readonly TensorSpec[]): {
     const begin = end
     end += tensorBytes(spec)
     const place = { dtype: spec.dtype, shape: spec.shape, data_offsets: [begin, end] }
-    return { spec, begin, size: end - begin, json: `${JSON.stringify(spec.name)}:${JSON.stringify(place)}` }
+    return {
+      spec,
+      begin,
+      size: end - begin,
+      json: `${JSON.stringify(spec.name)}:${JSON.stringify(place)}`,
+    }
   })
   const json = `{${entries.map((entry) => entry.json).join(',')}}`
   const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20)
@@ -139,7 +146,8 @@ export class SafetensorsWriter {
     if (tensor === undefined) throw new InvariantError(`no tensor ${name}`)
     const bytes = bytesOf(elements)
     const at = start * DTYPE_BYTES[tensor.dtype]
-    if (at + bytes.length > tensor.sizeBytes) throw new InvariantError(`${name}: written past its end`)
+    if (at + bytes.length > tensor.sizeBytes)
+      throw new InvariantError(`${name}: written past its end`)
     await writeAll(this.file, bytes, tensor.offset + at)
     this.remaining -= bytes.length
   }
@@ -287,7 +295,8 @@ function parseHeader(
   found.sort((a, b) => a.offset - b.offset || a.sizeBytes - b.sizeBytes)
   let end = dataStart
   for (const tensor of found) {
-    if (tensor.offset !== end) throw malformed(path, `${tensor.name} does not follow its predecessor`)
+    if (tensor.offset !== end)
+      throw malformed(path, `${tensor.name} does not follow its predecessor`)
     end += tensor.sizeBytes
   }
   if (end !== fileBytes) throw malformed(path, `${fileBytes - end} bytes belong to no tensor`)

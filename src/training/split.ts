@@ -75,9 +75,13 @@ export async function splitDataset(
   const evalRows = evalRowCount(rows.length)
   const trainRows = rows.length - evalRows
   if (params.shards > trainRows || params.evalShards > evalRows) {
-    throw new CtdError('DATA_TOO_FEW_ROWS', `${rows.length} rows do not fill ${params.shards} shards`, {
-      hint: 'use fewer shards or more rows',
-    })
+    throw new CtdError(
+      'DATA_TOO_FEW_ROWS',
+      `${rows.length} rows do not fill ${params.shards} shards`,
+      {
+        hint: 'use fewer shards or more rows',
+      },
+    )
   }
   const ids = new Map(labels.map((label, id) => [label, id]))
   const held = order.subarray(0, evalRows)
@@ -164,8 +168,13 @@ async function writeShard(
   for (let start = 0; start < rows.length; start += CHUNK_ROWS) {
     const chunk = rows.slice(start, start + CHUNK_ROWS)
     const tokens = new Int16Array(chunk.length * maxLength)
-    for (const [i, row] of chunk.entries()) tokens.set(encodeText(row.text, maxLength), i * maxLength)
-    await writer.write('labels', start, Int32Array.from(chunk, (row) => ids.get(row.label) ?? -1))
+    for (const [i, row] of chunk.entries())
+      tokens.set(encodeText(row.text, maxLength), i * maxLength)
+    await writer.write(
+      'labels',
+      start,
+      Int32Array.from(chunk, (row) => ids.get(row.label) ?? -1),
+    )
     await writer.write('tokens', start * maxLength, tokens)
   }
   await writer.close()

@@ -36,8 +36,26 @@ export const TABLE_LIMITS = {
 } as const
 
 /** Header names that mean the text and the label, the likeliest first. */
-const TEXT_NAMES = ['text', 'sentence', 'content', 'review', 'message', 'comment', 'body', 'document']
-const LABEL_NAMES = ['label', 'class', 'category', 'target', 'sentiment', 'language', 'lang', 'intent']
+const TEXT_NAMES = [
+  'text',
+  'sentence',
+  'content',
+  'review',
+  'message',
+  'comment',
+  'body',
+  'document',
+]
+const LABEL_NAMES = [
+  'label',
+  'class',
+  'category',
+  'target',
+  'sentiment',
+  'language',
+  'lang',
+  'intent',
+]
 
 /** A record of the file and the number of the line it starts on, from 1. */
 interface TableRecord {
@@ -59,10 +77,13 @@ export function parseTable(bytes: Uint8Array, options: TableOptions = {}): Label
   }
   const content = decodeUtf8(bytes)
   if (content.trim() === '') {
-    throw new CtdError('DATA_EMPTY', 'the dataset is empty', { hint: 'check the path and the file' })
+    throw new CtdError('DATA_EMPTY', 'the dataset is empty', {
+      hint: 'check the path and the file',
+    })
   }
   const format = options.format ?? sniffFormat(content)
-  const records = format === 'jsonl' ? jsonRecords(content, options) : delimitedRecords(content, format)
+  const records =
+    format === 'jsonl' ? jsonRecords(content, options) : delimitedRecords(content, format)
   const [header, ...body] = records
   if (header === undefined || body.length === 0) {
     throw new CtdError('DATA_EMPTY', 'the dataset has a header but no rows')
@@ -78,7 +99,8 @@ export function parseTable(bytes: Uint8Array, options: TableOptions = {}): Label
 }
 
 function decodeUtf8(bytes: Uint8Array): string {
-  const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
+  const isUtf16 =
+    (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
   try {
     if (!isUtf16) return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
@@ -222,7 +244,10 @@ function jsonRecords(content: string, options: TableOptions): readonly TableReco
       }
       records.push({ line, cells: [names.text, names.label] })
     }
-    records.push({ line, cells: [jsonCell(object, names.text, line), jsonCell(object, names.label, line)] })
+    records.push({
+      line,
+      cells: [jsonCell(object, names.text, line), jsonCell(object, names.label, line)],
+    })
     assertRowLimit(records.length)
   }
   return records
@@ -294,10 +319,14 @@ function readRow({ line, cells }: TableRecord, textAt: number, labelAt: number):
     })
   }
   if (label.length > TABLE_LIMITS.labelChars) {
-    throw new CtdError('DATA_COLUMN_MISSING', `line ${line}: the label has ${label.length} characters`, {
-      hint: 'are the text and label columns swapped?',
-      fields: { line },
-    })
+    throw new CtdError(
+      'DATA_COLUMN_MISSING',
+      `line ${line}: the label has ${label.length} characters`,
+      {
+        hint: 'are the text and label columns swapped?',
+        fields: { line },
+      },
+    )
   }
   return { text, label }
 }

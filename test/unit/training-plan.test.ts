@@ -36,7 +36,10 @@ describe('training plan', () => {
 
   it('averages few rounds plainly and many with momentum', () => {
     assert.deepEqual(planTraining(demo).outer, { learningRate: 1, momentum: 0 })
-    assert.deepEqual(planTraining({ ...demo, rounds: 10 }).outer, { learningRate: 0.7, momentum: 0.9 })
+    assert.deepEqual(planTraining({ ...demo, rounds: 10 }).outer, {
+      learningRate: 0.7,
+      momentum: 0.9,
+    })
   })
 
   it('adds rounds when a round would have more than 500 steps', () => {
@@ -85,7 +88,10 @@ describe('training plan', () => {
   it('suggests the model that was meant: UNKNOWN_MODEL', () => {
     assert.throws(
       () => planTraining({ ...demo, model: 'bert-tinny' }),
-      (error) => error instanceof CtdError && error.code === 'UNKNOWN_MODEL' && /did you mean bert-tiny\?/.test(error.hint ?? ''),
+      (error) =>
+        error instanceof CtdError &&
+        error.code === 'UNKNOWN_MODEL' &&
+        /did you mean bert-tiny\?/.test(error.hint ?? ''),
     )
     assert.equal(nearest('xyzzy', ['bert-tiny']), undefined)
   })
@@ -100,7 +106,8 @@ describe('training plan', () => {
 
   it('prices a plan in proportion to its epochs and replicas', () => {
     const price = (epochs: number, replicas: number) =>
-      estimateCost(planTraining({ ...demo, rows: 3200, epochs }), { gflops: 20, replicas }).coreSeconds
+      estimateCost(planTraining({ ...demo, rows: 3200, epochs }), { gflops: 20, replicas })
+        .coreSeconds
     assert.ok(Math.abs(price(10, 2) / price(5, 2) - 2) < 0.01)
     assert.equal(price(5, 4), 2 * price(5, 2))
   })

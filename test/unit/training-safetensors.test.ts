@@ -63,10 +63,16 @@ describe('safetensors', () => {
     let files = 0
     await fc.assert(
       fc.asyncProperty(
-        fc.uniqueArray(fc.tuple(fc.stringMatching(/^[a-z.]{1,12}$/), fc.array(fc.integer({ min: -128, max: 127 }))), {
-          selector: ([name]) => name,
-          maxLength: 8,
-        }),
+        fc.uniqueArray(
+          fc.tuple(
+            fc.stringMatching(/^[a-z.]{1,12}$/),
+            fc.array(fc.integer({ min: -128, max: 127 })),
+          ),
+          {
+            selector: ([name]) => name,
+            maxLength: 8,
+          },
+        ),
         async (contents) => {
           const path = join(folder, `round-trip-${files++}`)
           const specs = contents.map(([name, values]) => ({

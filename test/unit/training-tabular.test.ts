@@ -47,7 +47,9 @@ describe('tabular data', () => {
   it('reads back every table that is written with quotes', () => {
     const cell = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
     const table = fc.array(fc.record({ text: cell, label: cell }), { minLength: 1, maxLength: 20 })
-    const usable = table.filter((all) => all.every((row) => row.text.trim() !== '' && row.label.trim() !== ''))
+    const usable = table.filter((all) =>
+      all.every((row) => row.text.trim() !== '' && row.label.trim() !== ''),
+    )
     const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
     fc.assert(
       fc.property(usable, (all) => {
@@ -86,14 +88,21 @@ describe('tabular data', () => {
   })
 
   it('names the line that is not UTF-8: DATA_ENCODING', () => {
-    const error = refusal(() => parseTable(Uint8Array.of(...bytes('text,label\na,x\n'), 0xe9, 0x2c, 0x79)))
+    const error = refusal(() =>
+      parseTable(Uint8Array.of(...bytes('text,label\na,x\n'), 0xe9, 0x2c, 0x79)),
+    )
     assert.equal(error.code, 'DATA_ENCODING')
     assert.equal(error.fields['line'], 3)
-    assert.equal(refusal(() => parseTable(Uint8Array.of(0xff, 0xfe, 0x74, 0))).code, 'DATA_ENCODING')
+    assert.equal(
+      refusal(() => parseTable(Uint8Array.of(0xff, 0xfe, 0x74, 0))).code,
+      'DATA_ENCODING',
+    )
   })
 
   const ten = (label: (i: number) => string, count = 10) =>
-    bytes(`text,label\n${Array.from({ length: count }, (_, i) => `row ${i},${label(i)}`).join('\n')}`)
+    bytes(
+      `text,label\n${Array.from({ length: count }, (_, i) => `row ${i},${label(i)}`).join('\n')}`,
+    )
 
   it('counts rows and classes before a job is submitted', () => {
     const summary = summariseDataset(ten((i) => (i % 2 === 0 ? 'a' : 'b'), 25))
