@@ -88,7 +88,11 @@ async function writeNext(sources: Sources, input: AggregateInput, outDir: string
     }
   }
   const keepsMomentum = input.outer.momentum !== 0
-  const weightsOut = await SafetensorsWriter.create(join(outDir, 'weights.safetensors'), specs)
+  const weightsOut = await SafetensorsWriter.create(
+    join(outDir, 'weights.safetensors'),
+    specs,
+    'model',
+  )
   const momentumOut = await SafetensorsWriter.create(
     join(outDir, 'momentum.safetensors'),
     keepsMomentum ? specs : [],

@@ -45,7 +45,11 @@ export function* drawParameter(
  */
 export async function initialise(config: ModelConfig, seed: string, outDir: string): Promise<void> {
   const specs = parameterSpecs(config)
-  const weights = await SafetensorsWriter.create(join(outDir, 'weights.safetensors'), specs)
+  const weights = await SafetensorsWriter.create(
+    join(outDir, 'weights.safetensors'),
+    specs,
+    'model',
+  )
   try {
     for (const spec of specs) {
       let start = 0

@@ -53,6 +53,8 @@ export interface TrainingPlan {
   readonly epochs: number
   readonly totalSteps: number
   readonly rounds: readonly RoundPlan[]
+  /** Peak of the schedule. */
+  readonly learningRate: number
   readonly inner: InnerOptimiser
   readonly outer: OuterOptimiser
 }
@@ -124,6 +126,7 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     epochs: spec.epochs,
     totalSteps,
     rounds: planRounds(totalSteps, roundCount, peak),
+    learningRate: peak,
     inner: INNER_OPTIMISER,
     outer:
       roundCount >= ROUNDS_FOR_MOMENTUM
@@ -239,14 +242,14 @@ export function evalTask(plan: TrainingPlan) {
 }
 
 /** `task.json` of the plain loop that the rounds are measured against. */
-export function referenceTask(plan: TrainingPlan, learningRate: number) {
+export function referenceTask(plan: TrainingPlan) {
   return {
     kind: 'reference',
     version: 1,
     model: plan.model,
     steps: plan.totalSteps,
     batchSize: plan.batchSize * plan.shards,
-    learningRates: learningRateSchedule(plan.totalSteps, learningRate),
+    learningRates: learningRateSchedule(plan.totalSteps, plan.learningRate),
     seed: `${plan.seed}/reference`,
     optimizer: plan.inner,
   } as const
@@ -272,15 +275,15 @@ export interface TrainingCost {
  * A forward pass takes 2 operations per weight of a matrix and token, and 4 per layer, width and
  * pair of positions for attention; backward twice that (Kaplan et al. 2020).
  *
- * @param meanTokens - tokens of a row after padding; the model's longest when unknown
+ * @param rowTokens - of the longest row, to which a batch is padded; the model's longest when unknown
  * @param gflops - what one core sustains in this model's matrix products, in 1e9 operations a second
  */
 export function estimateCost(
   plan: TrainingPlan,
-  { gflops, replicas, meanTokens }: { gflops: number; replicas: number; meanTokens?: number },
+  { gflops, replicas, rowTokens }: { gflops: number; replicas: number; rowTokens?: number },
 ): TrainingCost {
   const { layers, hidden, intermediate, maxLength } = plan.model
-  const length = meanTokens ?? maxLength
+  const length = Math.min(rowTokens ?? maxLength, maxLength)
   const parameters = parameterSpecs(plan.model).reduce(
     (sum, spec) => sum + elementCount(spec.shape),
     0,

@@ -82,12 +82,19 @@ function compareTensors(a: TensorSpec, b: TensorSpec): number {
   return a.name < b.name ? -1 : a.name > b.name ? 1 : 0
 }
 
+/** The one metadatum that Hugging Face's loaders ask of a file of weights. */
+const MODEL_METADATA = '"__metadata__":{"format":"pt"}'
+
 /**
  * The canonical header of a set of tensors, in any order.
  *
+ * @param kind - `model` marks weights for Hugging Face's loaders
  * @returns the bytes that precede the data, and the tensors in the order in which to write them
  */
-export function layOut(specs: readonly TensorSpec[]): {
+export function layOut(
+  specs: readonly TensorSpec[],
+  kind: 'tensors' | 'model' = 'tensors',
+): {
   readonly header: Uint8Array
   readonly tensors: readonly PlacedTensor[]
 } {
@@ -107,7 +114,9 @@ export function layOut(specs: readonly TensorSpec[]): {
       json: `${JSON.stringify(spec.name)}:${JSON.stringify(place)}`,
     }
   })
-  const json = `{${entries.map((entry) => entry.json).join(',')}}`
+  const members = entries.map((entry) => entry.json)
+  if (kind === 'model') members.unshift(MODEL_METADATA)
+  const json = `{${members.join(',')}}`
   const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20)
   new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true)
   header.set(new TextEncoder().encode(json), 8)
@@ -133,8 +142,12 @@ export class SafetensorsWriter {
   }
 
   /** Creates the file, which must not exist, and writes its header. */
-  static async create(path: string, specs: readonly TensorSpec[]): Promise<SafetensorsWriter> {
-    const { header, tensors } = layOut(specs)
+  static async create(
+    path: string,
+    specs: readonly TensorSpec[],
+    kind: 'tensors' | 'model' = 'tensors',
+  ): Promise<SafetensorsWriter> {
+    const { header, tensors } = layOut(specs, kind)
     const file = await open(path, 'wx')
     await file.writev([header], 0)
     return new SafetensorsWriter(file, tensors)

@@ -27,6 +27,8 @@ export interface DatasetSummary {
   readonly trainRows: number
   readonly evalRows: number
   readonly classes: number
+  /** Tokens of the longest row, start and end included; a model may cut it. */
+  readonly longestTokens: number
   readonly textColumn: string
   readonly labelColumn: string
 }
@@ -54,6 +56,7 @@ export function summariseDataset(bytes: Uint8Array, options: TableOptions = {}):
     trainRows: rows.length - evalRows,
     evalRows,
     classes: labels.length,
+    longestTokens: 2 + rows.reduce((most, row) => Math.max(most, Buffer.byteLength(row.text)), 0),
     textColumn,
     labelColumn,
   }

@@ -111,6 +111,7 @@ describe('tabular data', () => {
       trainRows: 23,
       evalRows: 2,
       classes: 2,
+      longestTokens: 8,
       textColumn: 'text',
       labelColumn: 'label',
     })
