@@ -188,7 +188,7 @@ function countLabels(
   rows: readonly LabelledRow[],
   ids: ReadonlyMap<string, number>,
 ): readonly number[] {
-  const counts = new Array<number>(ids.size).fill(0)
+  const counts = Array.from(ids, () => 0)
   for (const row of order) {
     const id = ids.get(rows[row]?.label ?? '')
     if (id !== undefined) counts[id] = (counts[id] ?? 0) + 1
