@@ -1,0 +1,242 @@
+#!/usr/bin/env node
+/**
+ * The command line. A thin client of the daemon's socket: everything that a command needs beyond
+ * the parser is loaded when the command runs, and the daemon itself only by `ctd start`.
+ */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { CtdError, errorMessage } from '../errors.js'
+import { createContext } from './context.js'
+import type { Context, GlobalOptions } from './context.js'
+import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
+import type { ResultsFlags } from './results.js'
+import type { StartFlags } from './start.js'
+import type { RunFlags, TrainFlags } from './submit.js'
+import { createPaint } from './terminal.js'
+
+/** Runs a command line and gives its exit code; errors are told on stderr. */
+async function main(argv: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.ok
+  const program = createProgram((code) => {
+    exitCode = code
+  })
+  try {
+    await program.parseAsync(argv)
+    return exitCode
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    tellError(error)
+    return error instanceof CtdError && error.code === 'INTERRUPTED'
+      ? EXIT.interrupted
+      : exitCodeOf(error)
+  }
+}
+
+type SetExitCode = (code: number) => void
+
+function createProgram(setExitCode: SetExitCode): Command {
+  const program = new Command('ctd')
+    .description(
+      'Lend and borrow GPUs and CPUs among strangers, with results that prove themselves.',
+    )
+    .version(readVersion())
+    .option('--json', 'print data as JSON on stdout')
+    .option('--home <dir>', 'folder of the daemon (default: $CTD_HOME or ~/.local/share/ctd)')
+    .exitOverride()
+    .showHelpAfterError('(see: ctd --help)')
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', '\nExit codes: ctd help exit-codes')
+    .helpCommand(false)
+  const add = (syntax: string, description: string): Command =>
+    program.command(syntax).description(description).exitOverride()
+  /** Wraps a command's work: context from the global options, exit code out. */
+  const act = (work: (context: Context, ...args: string[]) => Promise<number>) =>
+    async function action(this: Command, ...args: unknown[]): Promise<void> {
+      const context = createContext(this.optsWithGlobals<GlobalOptions>())
+      setExitCode(await work(context, ...args.filter((arg) => typeof arg === 'string')))
+    }
+  addNodeCommands(add, act)
+  addJobCommands(add, act)
+  addSubmitCommands(add, setExitCode)
+  addHelpCommand(program)
+  return program
+}
+
+type Add = (syntax: string, description: string) => Command
+type Act = (
+  work: (context: Context, ...args: string[]) => Promise<number>,
+) => (this: Command, ...args: unknown[]) => Promise<void>
+
+function addNodeCommands(add: Add, act: Act): void {
+  const start = add('start', 'run the daemon in the foreground')
+    .option('--role <role>', 'peer or bootstrap')
+    .option('--listen <address...>', 'multiaddresses to listen on')
+    .option('--announce <address...>', 'multiaddresses to tell others')
+    .option('--bootstrap <address...>', 'multiaddresses of peers to join by')
+    .option('--network <name>', 'name of the network')
+    .option('--preset <preset>', 'windows and timeouts: local, lan or public')
+    .option('--config <file>', 'configuration file (default: config.yaml in the home)')
+    .option('--log-level <level>', 'silent, error, warn, info or debug')
+    .option('--no-execute', "do not work on others' jobs")
+  start.action(
+    act(async (context) => {
+      const { startCommand } = await import('./start.js')
+      return await startCommand(context, start.opts<StartFlags>())
+    }),
+  )
+  add('status', 'this node, its jobs, and the last problem').action(
+    act(async (context) => await (await import('./views.js')).statusCommand(context)),
+  )
+  add('peers', 'peers this node knows').action(
+    act(async (context) => await (await import('./views.js')).peersCommand(context)),
+  )
+  add('rep', "what a peer's reputation is made of")
+    .argument('<peer>', 'peer id, or how it begins or ends')
+    .action(
+      act(
+        async (context, peer = '') => await (await import('./views.js')).repCommand(context, peer),
+      ),
+    )
+  add('doctor', 'find out what keeps a daemon from working').action(
+    act(async (context) => {
+      const { doctorCommand } = await import('./doctor.js')
+      return await doctorCommand(context, process.env)
+    }),
+  )
+}
+
+function addJobCommands(add: Add, act: Act): void {
+  const id = ['<id>', 'job id, or how it begins (4 characters or more)'] as const
+  add('ps', 'jobs').action(
+    act(async (context) => await (await import('./views.js')).psCommand(context)),
+  )
+  const logs = add('logs', 'what a job has reported')
+    .argument(...id)
+    .option('-f, --follow', 'print new lines until the job ends')
+  logs.action(
+    act(async (context, job = '') => {
+      const { logsCommand } = await import('./views.js')
+      return await logsCommand(context, job, logs.opts())
+    }),
+  )
+  add('cancel', 'end a job')
+    .argument(...id)
+    .action(
+      act(
+        async (context, job = '') => await (await import('./views.js')).cancelCommand(context, job),
+      ),
+    )
+  const results = add('results', 'the result of a job, and its files with the proof')
+    .argument(...id)
+    .option('--out <dir>', 'write artifacts and transcript.ctd into a folder')
+    .option('--force', 'write into a folder that is not empty')
+    .option('--wait', 'follow the job until it ends')
+    .option('--wait-timeout <duration>', 'wait no longer than this, for example 10m')
+  results.action(
+    act(async (context, job = '') => {
+      const { resultsCommand } = await import('./results.js')
+      return await resultsCommand(context, job, results.opts<ResultsFlags>())
+    }),
+  )
+  const audit = add('audit', 'verify a transcript again, offline')
+    .argument('<path>', 'transcript.ctd, or a folder written by ctd results --out')
+    .option('--trust <peer...>', 'peer ids that anchor the transcript')
+  audit.action(
+    act(async (context, path = '') => {
+      const { auditCommand } = await import('./audit.js')
+      const { trust = [] } = audit.opts<{ trust?: string[] }>()
+      return await auditCommand(path, { home: context.home, trust, json: context.json })
+    }),
+  )
+}
+
+function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
+  const common = (command: Command): Command =>
+    command
+      .option('--name <name>', 'name of the job')
+      .option('--seed <seed>', 'seed of the plan')
+      .option('--replicas <n>', 'peers per task, 2 to 7')
+      .option('--audit-ppm <n>', 'chance of a hidden extra replica, parts per million')
+      .option('-d, --detach', 'print the job id and return at once')
+      .option('--wait-timeout <duration>', 'follow no longer than this, for example 10m')
+  const train = common(
+    add('train', 'train a model together with other peers')
+      .requiredOption('--model <name>', 'model, for example bert-tiny')
+      .requiredOption('--dataset <file>', 'CSV or JSON lines, or the digest of a blob')
+      .requiredOption('--epochs <n>', 'passes over the data')
+      .option('--shards <n>', 'parts of the data, trained side by side')
+      .option('--rounds <n>', 'aggregations')
+      .option('--batch-size <n>', 'examples per step')
+      .option('--max-length <n>', 'tokens per example')
+      .option('--learning-rate <rate>', 'of the inner optimiser')
+      .option('--text-column <name>', 'column of the text')
+      .option('--label-column <name>', 'column of the label'),
+  )
+  train.action(async () => {
+    const { trainCommand } = await import('./submit.js')
+    const context = createContext(train.optsWithGlobals<GlobalOptions>())
+    setExitCode(await trainCommand(context, train.opts<TrainFlags>()))
+  })
+  const collect = (value: string, before: readonly string[] = []): string[] => [...before, value]
+  const run = common(
+    add('run', 'run a program on other peers: ctd run --image cpu -- command, or ctd run job.yaml')
+      .argument('[args...]', 'the command, or one job file')
+      .option('--image <name>', 'task image, for example cpu')
+      .option('--input <name=path>', 'file or folder shown at /in/<name>; may be repeated', collect)
+      .option('--env <K=V>', 'environment of the program; may be repeated', collect)
+      .option('--tasks <n>', 'how many tasks, 1 to 256')
+      .option('--memory <size>', 'memory per task, for example 2GiB')
+      .option('--out-size <size>', 'room for results per task, for example 256MiB')
+      .option('--timeout <duration>', 'longest run of a task, for example 10m')
+      .option('--gpus <n>', 'GPUs per task')
+      .option('--vram <size>', 'least memory of each GPU, for example 8GiB')
+      .option('--isolation <tier>', 'least isolation: runc, runsc or kata'),
+  )
+  run.action(async (args: string[]) => {
+    const { runCommand } = await import('./submit.js')
+    const context = createContext(run.optsWithGlobals<GlobalOptions>())
+    setExitCode(await runCommand(context, args, run.opts<RunFlags>()))
+  })
+}
+
+function addHelpCommand(program: Command): void {
+  program
+    .command('help')
+    .description('help for a command, or for exit-codes')
+    .argument('[topic]', 'a command, or exit-codes')
+    .action((topic: string | undefined) => {
+      if (topic === 'exit-codes') {
+        process.stdout.write(`${EXIT_CODES_HELP}\n`)
+        return
+      }
+      const command = program.commands.find((one) => one.name() === topic)
+      if (topic !== undefined && command === undefined) {
+        program.error(`error: no help for '${topic}'`)
+      }
+      ;(command ?? program).outputHelp()
+    })
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const version: unknown = Reflect.get(Object(JSON.parse(text)), 'version')
+  return typeof version === 'string' ? version : 'unknown'
+}
+
+function tellError(error: unknown): void {
+  const paint = createPaint(process.stderr.isTTY, process.env)
+  const code = error instanceof CtdError ? error.code : 'INTERNAL'
+  const lines = [`${paint('red', `error[${code}]:`)} ${errorMessage(error)}`]
+  if (error instanceof CtdError && error.hint !== undefined) lines.push(`  hint  ${error.hint}`)
+  if (code === 'INTERNAL' && process.env['CTD_DEBUG'] !== undefined && error instanceof Error) {
+    lines.push(error.stack ?? '')
+  }
+  process.stderr.write(`${lines.join('\n')}\n`)
+}
+
+// A reader that leaves early (`ctd ps | head -1`) is no error.
+process.stdout.on('error', (error) => {
+  if (Reflect.get(error, 'code') === 'EPIPE') process.exit(EXIT.ok)
+  throw error
+})
+process.exitCode = await main(process.argv)

@@ -1,0 +1,236 @@
+/** `ctd train` and `ctd run`: upload, submit, follow, show the result. */
+import type { JobView, RunRequest, TrainRequest } from '../api/daemon-port.js'
+import type { Context } from './context.js'
+import { EXIT, exitCodeOfJob } from './exit-codes.js'
+import { followOnScreen } from './follow.js'
+import { plotLoss } from './plot.js'
+import { formatPairs, harmless } from './terminal.js'
+import { formatAge, parseDurationMs, parseSizeMiB, parseWhole, shortJob, usage } from './units.js'
+import { uploadSource } from './upload.js'
+
+export interface FollowFlags {
+  readonly detach?: boolean
+  readonly waitTimeout?: string
+}
+
+interface CommonFlags extends FollowFlags {
+  readonly name?: string
+  readonly seed?: string
+  readonly replicas?: string
+  readonly auditPpm?: string
+}
+
+export interface TrainFlags extends CommonFlags {
+  readonly model: string
+  readonly dataset: string
+  readonly epochs: string
+  readonly shards?: string
+  readonly rounds?: string
+  readonly batchSize?: string
+  readonly maxLength?: string
+  readonly learningRate?: string
+  readonly textColumn?: string
+  readonly labelColumn?: string
+}
+
+export interface RunFlags extends CommonFlags {
+  readonly image?: string
+  readonly input?: readonly string[]
+  readonly env?: readonly string[]
+  readonly tasks?: string
+  readonly memory?: string
+  readonly outSize?: string
+  readonly timeout?: string
+  readonly gpus?: string
+  readonly vram?: string
+  readonly isolation?: string
+}
+
+/** Runs `ctd train`; returns the exit code. */
+export async function trainCommand(context: Context, flags: TrainFlags): Promise<number> {
+  return await submitAndFollow(context, trainRequest(flags), process.cwd(), flags)
+}
+
+/** Runs `ctd run`, from flags or from a job file; returns the exit code. */
+export async function runCommand(
+  context: Context,
+  args: readonly string[],
+  flags: RunFlags,
+): Promise<number> {
+  const [first] = args
+  if (flags.image === undefined && args.length === 1 && /\.(ya?ml|json)$/.test(first ?? '')) {
+    refuseJobFlags(flags)
+    const { readJobFile } = await import('./job-file.js')
+    const { request, base } = await readJobFile(first ?? '')
+    return await submitAndFollow(context, request, base, flags)
+  }
+  return await submitAndFollow(context, runRequest(args, flags), process.cwd(), flags)
+}
+
+/** A job file says all there is to say of the job; a flag beside it would be lost. */
+function refuseJobFlags(flags: RunFlags): void {
+  const allowed = new Set(['detach', 'waitTimeout', 'json', 'home'])
+  const [extra] = Object.keys(flags).filter((key) => !allowed.has(key))
+  if (extra === undefined) return
+  const name = extra.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+  throw usage(`--${name} cannot be given beside a job file`, `write it as a key of the file`)
+}
+
+/** The request that flags of `ctd train` stand for. @throws CtdError USAGE */
+export function trainRequest(flags: TrainFlags): TrainRequest {
+  return {
+    kind: 'train',
+    model: flags.model,
+    dataset: flags.dataset,
+    epochs: parseWhole(flags.epochs, 1, 10_000),
+    ...commonFields(flags),
+    ...whole('shards', flags.shards, 1, 256),
+    ...whole('rounds', flags.rounds, 1, 10_000),
+    ...whole('batchSize', flags.batchSize, 1, 4096),
+    ...whole('maxLength', flags.maxLength, 1, 8192),
+    ...(flags.learningRate === undefined ? {} : { learningRate: parseRate(flags.learningRate) }),
+    ...(flags.textColumn === undefined ? {} : { textColumn: flags.textColumn }),
+    ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
+  }
+}
+
+/** The request that flags of `ctd run` stand for. @throws CtdError USAGE */
+export function runRequest(command: readonly string[], flags: RunFlags): RunRequest {
+  if (flags.image === undefined) {
+    throw usage(
+      'ctd run needs --image or a job file',
+      'ctd run --image cpu -- python3 -c "print(1)"    or: ctd run job.yaml',
+    )
+  }
+  if (command.length === 0) throw usage('no command to run', 'write it after --')
+  const env = (flags.env ?? []).map((text) => splitPair(text, '--env', 'K=V'))
+  const inputs = (flags.input ?? []).map((text) => splitPair(text, '--input', 'name=path'))
+  const names = inputs.map(([name]) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw usage(`--input ${twice} is given twice`)
+  return {
+    kind: 'run',
+    image: flags.image,
+    command,
+    ...commonFields(flags),
+    ...(env.length === 0 ? {} : { env: Object.fromEntries(env) }),
+    ...(inputs.length === 0 ? {} : { inputs: inputs.map(([name, source]) => ({ name, source })) }),
+    ...whole('tasks', flags.tasks, 1, 256),
+    ...(flags.memory === undefined ? {} : { memoryMiB: parseSizeMiB(flags.memory) }),
+    ...(flags.outSize === undefined ? {} : { outMiB: parseSizeMiB(flags.outSize) }),
+    ...(flags.timeout === undefined ? {} : { timeoutMs: parseDurationMs(flags.timeout) }),
+    ...whole('gpus', flags.gpus, 0, 16),
+    ...(flags.vram === undefined ? {} : { vramMiB: parseSizeMiB(flags.vram) }),
+    ...(flags.isolation === undefined ? {} : { isolation: parseIsolation(flags.isolation) }),
+  }
+}
+
+function commonFields(flags: CommonFlags): {
+  name?: string
+  seed?: string
+  replicas?: number
+  auditPpm?: number
+} {
+  return {
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.seed === undefined ? {} : { seed: flags.seed }),
+    ...whole('replicas', flags.replicas, 2, 7),
+    ...whole('auditPpm', flags.auditPpm, 0, 1_000_000),
+  }
+}
+
+function whole<Key extends string>(
+  key: Key,
+  text: string | undefined,
+  min: number,
+  max: number,
+): { readonly [name in Key]?: number } {
+  if (text === undefined) return {}
+  const fields: { [name in Key]?: number } = {}
+  fields[key] = parseWhole(text, min, max)
+  return fields
+}
+
+function parseRate(text: string): number {
+  const value = /^\d*\.?\d+(e-?\d+)?$/i.test(text) ? Number(text) : Number.NaN
+  if (value > 0 && value <= 10) return value
+  throw usage(`not a learning rate above 0 and at most 10: "${text}"`)
+}
+
+function parseIsolation(text: string): 'runc' | 'runsc' | 'kata' {
+  if (text === 'runc' || text === 'runsc' || text === 'kata') return text
+  throw usage(`not an isolation: "${text}"`, 'one of runc, runsc, kata')
+}
+
+function splitPair(text: string, flag: string, form: string): [string, string] {
+  const at = text.indexOf('=')
+  if (at < 1) throw usage(`${flag} ${text} is not of the form ${form}`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}
+
+async function submitAndFollow(
+  context: Context,
+  request: TrainRequest | RunRequest,
+  base: string,
+  flags: FollowFlags,
+): Promise<number> {
+  const { client } = context
+  const waitMs = flags.waitTimeout === undefined ? undefined : parseDurationMs(flags.waitTimeout)
+  // Asked first, so that an absent daemon is told before a long upload.
+  await client.get('/v1/health')
+  const uploaded = await uploadSources(context, request, base)
+  const { id } = await client.post<{ id: string }>('/v1/jobs', uploaded)
+  if (flags.detach === true) {
+    if (context.json) context.printJson({ id, status: 'pending' })
+    else context.print(id)
+    context.tell(`follow it: ctd results ${shortJob(id)} --wait`)
+    return EXIT.ok
+  }
+  context.tell(`job ${id}`)
+  const submitted = await client.get<JobView>(`/v1/jobs/${id}`)
+  if (submitted.estimate !== '') context.tell(harmless(`estimate: ${submitted.estimate}`))
+  const job = await followOnScreen(context, id, waitMs)
+  showEnd(context, job)
+  return exitCodeOfJob(job)
+}
+
+async function uploadSources(
+  context: Context,
+  request: TrainRequest | RunRequest,
+  base: string,
+): Promise<TrainRequest | RunRequest> {
+  if (request.kind === 'train') {
+    return { ...request, dataset: await uploadSource(context.client, request.dataset, base) }
+  }
+  if (request.inputs === undefined) return request
+  const inputs: Array<{ name: string; source: string }> = []
+  for (const { name, source } of request.inputs) {
+    inputs.push({ name, source: await uploadSource(context.client, source, base) })
+  }
+  return { ...request, inputs }
+}
+
+/** Prints how a job ended: the curve and the result, or why there is none. */
+export function showEnd(context: Context, job: JobView): void {
+  if (context.json) {
+    context.printJson(job)
+    return
+  }
+  const curve = plotLoss(job.curve, context.columns ?? 80)
+  if (curve.length > 0) context.print(curve.join('\n'))
+  const pairs: Array<readonly [string, string]> = [
+    ['job', job.id],
+    ['status', job.status],
+  ]
+  if (job.endedMs !== null) pairs.push(['took', formatAge(job.endedMs - job.createdMs)])
+  for (const [key, value] of Object.entries(job.result ?? {})) {
+    if (key !== 'id') pairs.push([key, typeof value === 'string' ? value : JSON.stringify(value)])
+  }
+  if (job.code !== '') pairs.push(['code', job.code])
+  if (job.reason !== '') pairs.push(['reason', job.reason])
+  context.print(formatPairs(pairs.map(([label, value]) => [harmless(label), harmless(value)])))
+  const id = shortJob(job.id)
+  if (job.status === 'succeeded') {
+    context.tell(`next   ctd results ${id} --out ./${id}    then: ctd audit ./${id}`)
+  } else context.tell(`next   ctd logs ${id}`)
+}

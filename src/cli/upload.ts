@@ -1,0 +1,71 @@
+/** Brings local files to the daemon by content, never by path: it may live elsewhere. */
+import { createReadStream } from 'node:fs'
+import { opendir, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { API_LIMITS } from '../api/limits.js'
+import { CtdError } from '../errors.js'
+import type { ApiClient } from './client.js'
+
+const DIGEST = /^[0-9a-f]{64}$/
+const FOLDER_DEPTH_MAX = 32
+
+/**
+ * The digest of a source: itself when it is a digest, else that of the uploaded file or folder.
+ *
+ * @param base - folder that relative paths start from
+ * @throws CtdError FILE_NOT_FOUND, FOLDER_TOO_LARGE, FOLDER_SPECIAL
+ */
+export async function uploadSource(
+  client: ApiClient,
+  source: string,
+  base: string,
+): Promise<string> {
+  const path = resolve(base, source)
+  const stats = await stat(path).catch(() => undefined)
+  if (stats === undefined) {
+    if (DIGEST.test(source)) return source
+    throw new CtdError('FILE_NOT_FOUND', `there is no file or folder ${path}`, {
+      hint: 'give a path on this machine, or the digest of a blob the daemon holds',
+    })
+  }
+  return stats.isDirectory() ? await uploadFolder(client, path) : await uploadFile(client, path)
+}
+
+async function uploadFile(client: ApiClient, path: string): Promise<string> {
+  return (await client.upload(createReadStream(path))).digest
+}
+
+async function uploadFolder(client: ApiClient, folder: string): Promise<string> {
+  const paths = (await listFiles(folder, '', 0)).sort()
+  if (paths.length === 0) throw new CtdError('FOLDER_EMPTY', `there are no files in ${folder}`)
+  const entries: Array<{ path: string; digest: string }> = []
+  for (const path of paths) {
+    entries.push({ path, digest: await uploadFile(client, join(folder, path)) })
+  }
+  return (await client.post<{ digest: string }>('/v1/folders', entries)).digest
+}
+
+async function listFiles(folder: string, under: string, depth: number): Promise<string[]> {
+  if (depth > FOLDER_DEPTH_MAX) throw new CtdError('FOLDER_TOO_DEEP', `${folder} nests too deep`)
+  const found: string[] = []
+  for await (const entry of await opendir(join(folder, under))) {
+    const path = under === '' ? entry.name : `${under}/${entry.name}`
+    if (entry.isDirectory()) found.push(...(await listFiles(folder, path, depth + 1)))
+    else if (entry.isFile()) found.push(path)
+    else {
+      throw new CtdError('FOLDER_SPECIAL', `${join(folder, path)} is a link or a special file`, {
+        hint: 'upload copies, or leave it out',
+      })
+    }
+    if (found.length > API_LIMITS.folderEntries) {
+      throw new CtdError(
+        'FOLDER_TOO_LARGE',
+        `${folder} has more than ${API_LIMITS.folderEntries} files`,
+        {
+          hint: 'pack it into one archive',
+        },
+      )
+    }
+  }
+  return found
+}
