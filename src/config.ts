@@ -73,9 +73,8 @@ const FileSchema = z.strictObject({
   logLevel: z.enum(LOG_LEVELS as [string, ...string[]]),
   /** Whether this peer works on other peers' jobs. */
   execute: z.boolean(),
-  /** Replicas at the same time, and in one batch. */
+  /** Replicas at the same time; as many seats are bid for in one batch. */
   seats: z.int().min(1).max(256),
-  seatsPerBatch: z.int().min(1).max(256),
   memoryMiB: z.int().min(64),
   diskMiB: z.int().min(256),
   isolation: z.array(z.enum(['runc', 'runsc', 'kata'])).min(1),
@@ -157,7 +156,6 @@ function defaults(home: string): FileConfig {
     logLevel: 'warn',
     execute: true,
     seats: 1,
-    seatsPerBatch: 4,
     memoryMiB: 4096,
     diskMiB: 20 * 1024,
     isolation: ['runc'],
@@ -183,7 +181,7 @@ function readFile(path: string, isRequired: boolean): Partial<FileConfig> {
   }
 }
 
-/** `CTD_SEATS_PER_BATCH=2` sets `seatsPerBatch`; lists are separated by commas. */
+/** `CTD_LOG_LEVEL=info` sets `logLevel`; lists are separated by commas. */
 function environment(env: NodeJS.ProcessEnv): Record<string, unknown> {
   const found: Record<string, unknown> = {}
   for (const key of Object.keys(FileSchema.shape)) {

@@ -15,7 +15,6 @@ export interface TrainRequest {
   readonly seed?: string
   readonly replicas?: number
   readonly shards?: number
-  readonly rounds?: number
   readonly batchSize?: number
   readonly maxLength?: number
   readonly learningRate?: number

@@ -4,6 +4,8 @@
  * was verified survives a crash and is not fetched again.
  */
 import { CtdError, errorMessage } from '../errors.js'
+import { FOLDER_LIMITS } from '../wire/folder.js'
+import type { FolderFile } from '../wire/folder.js'
 import { fromHex } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { ByteStream, Transport } from '../network/transport.js'
@@ -19,7 +21,6 @@ import {
 import { diskError } from './blob-store.js'
 import type { BlobStore } from './blob-store.js'
 import { readFolder } from './folder.js'
-import type { FolderFile } from './folder.js'
 import { BLOB_LIMITS } from './limits.js'
 import { isPiece, manifestBytesOf, parseManifest, pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
@@ -166,7 +167,7 @@ export class BlobTransfer {
     options: FetchOptions,
   ): Promise<readonly FolderFile[]> {
     const { signal, onProgress } = options
-    const listBytes = Math.min(options.maxBytes ?? Infinity, BLOB_LIMITS.folderBytes)
+    const listBytes = Math.min(options.maxBytes ?? Infinity, FOLDER_LIMITS.bytes)
     await this.fetch(digest, providers, { signal, maxBytes: listBytes })
     const files = await readFolder(this.#store, digest)
     const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0)

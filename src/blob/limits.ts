@@ -4,11 +4,6 @@ export const BLOB_LIMITS = {
   /** 256 GiB; its manifest has 8 MiB. */
   blobBytes: 256 * 1024 ** 3,
 
-  folderBytes: 16 * 1024 * 1024,
-  folderFiles: 65_536,
-  folderPathBytes: 1024,
-  folderNameBytes: 255,
-  folderDepth: 32,
 
   peersAtOnce: 8,
   attemptsPerPeer: 2,

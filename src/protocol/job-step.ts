@@ -15,7 +15,7 @@ import { stepAssignment } from './assignment-step.js'
 import { createAssignment } from './assignment.js'
 import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
 import { keysOf } from './ballot.js'
-import { jobResult } from './job-result.js'
+import { encodeResult, jobResult } from './job-result.js'
 import { outputOf } from './job.js'
 import type {
   BatchState,
@@ -27,7 +27,7 @@ import type {
 } from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
-import { listedFiles } from './slot-chain.js'
+import { listedFiles, offeredAuditPpm } from './slot-chain.js'
 import { vrfPublicKey } from './vrf.js'
 
 /** Elections of one batch after rejected tasks, before the job is given up. */
@@ -81,8 +81,8 @@ function advance(context: JobContext, state: JobRunState, nowMs: number): JobEff
   const effects: JobEffect[] = []
   for (const batch of state.batches) {
     const before = state.batches[batch.index - 1]
-    // The next batch is elected while this one computes.
-    const isDue = before === undefined || before.status === 'done' || isUnderWay(before)
+    // The next batch is elected while this one computes; later joiners may bid for the one after.
+    const isDue = before === undefined || before.status === 'done' || isComputing(before)
     if (batch.status === 'waiting' && isDue) {
       batch.status = 'asking'
       batch.waitingSinceMs = nowMs
@@ -97,8 +97,8 @@ function advance(context: JobContext, state: JobRunState, nowMs: number): JobEff
   return effects
 }
 
-function isUnderWay(batch: BatchState): boolean {
-  return batch.status === 'assigned' && batch.assignment?.phase === 'elected'
+function isComputing(batch: BatchState): boolean {
+  return batch.assignment?.slots.some((slot) => slot.phase !== 'waiting') ?? false
 }
 
 function startReady(
@@ -188,7 +188,7 @@ function onPeersAsked(
       },
       bidWindowMs: context.bidWindowMs,
       openWindowMs: context.openWindowMs,
-      auditPpm: context.auditPpm,
+      auditPpm: offeredAuditPpm(context),
       stewards: keysOf([context.signer.peerId]),
       stewardVrfKeys: [vrfPublicKey(context.vrfSecret)],
       diversity: context.diversity,
@@ -251,9 +251,11 @@ function passOn(
       case 'called':
         return [notify('task:called', { batch: batch.index, slot: effect.slot, peer: effect.peer })]
       case 'elected': {
-        state.status = 'running'
-        state.code = ''
-        state.reason = ''
+        if (!state.batches.some(({ status }) => status === 'retrying')) {
+          state.status = 'running'
+          state.code = ''
+          state.reason = ''
+        }
         const weights = [...effect.election.weights].map(([peer, ppm]) => ({ peer, ppm: Number(ppm) }))
         const { young, slots } = effect.election
         const rankings = slots.map((slot) => slot.ranking)
@@ -350,6 +352,8 @@ function onRejected(
   nowMs: number,
 ): JobEffect[] {
   batch.rejections += 1
+  // What was spent computing is not time spent waiting for peers.
+  batch.waitingSinceMs = nowMs
   if (!RETRYABLE.has(code) || batch.rejections > REJECTIONS_MAX) {
     return end(context, state, 'failed', code, reason, nowMs)
   }
@@ -365,6 +369,9 @@ function retry(
   reason: string,
   nowMs: number,
 ): JobEffect[] {
+  // While an earlier batch computes, its peers are busy: the wait has not begun.
+  const isNext = state.batches.slice(0, batch.index).every(({ status }) => status === 'done')
+  if (!isNext) batch.waitingSinceMs = nowMs
   if (nowMs - batch.waitingSinceMs > context.queueTimeoutMs) {
     return end(context, state, 'failed', code, reason, nowMs)
   }
@@ -464,7 +471,6 @@ function end(
   state.code = code
   state.reason = reason
   state.endedMs = nowMs
-  const result = state.result === undefined ? '' : JSON.stringify(state.result)
   const opened = seal(
     context.network,
     'jobEnd',
@@ -473,7 +479,7 @@ function end(
       status,
       code,
       reason: reason.slice(0, LIMITS.textBytes),
-      result: new TextEncoder().encode(result),
+      result: state.result === undefined ? new Uint8Array(0) : encodeResult(state.result),
     },
     context.signer,
   )

@@ -65,6 +65,8 @@ interface KindRow<T> {
 const KiB = 1024
 const is32 = (bytes: Uint8Array): boolean => bytes.length === 32
 const isText = (text: string): boolean => text.length <= LIMITS.textBytes
+/** Bytes, not characters: 64 bids with their texts must fit into one freeze. */
+const isShortUtf8 = (text: string): boolean => Buffer.byteLength(text) <= LIMITS.textBytes
 const upTo = (items: readonly unknown[], max: number): boolean => items.length <= max
 
 const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
@@ -126,7 +128,8 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     codec: Bid,
     maxBytes: 1 * KiB,
     certificate: false,
-    check: (m) => is32(m.offer) && is32(m.vrfKey) && is32(m.operator) && isText(m.hardwareClass),
+    check: (m) =>
+      is32(m.offer) && is32(m.vrfKey) && is32(m.operator) && isShortUtf8(m.hardwareClass),
   },
   decline: {
     id: 6,
@@ -222,7 +225,8 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
   receipt: {
     id: 17,
     codec: Receipt,
-    maxBytes: 8 * KiB,
+    // Every bidder of an offer may have been called: 64 outcomes of about 130 bytes.
+    maxBytes: 16 * KiB,
     certificate: true,
     check: (m) =>
       is32(m.previous) &&

@@ -1,0 +1,101 @@
+/** The task images a submitter can name, as `scripts/build-image.ts` left them. */
+import { createReadStream, existsSync } from 'node:fs'
+import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { z } from 'zod'
+import type { BlobStore } from '../blob/blob-store.js'
+import { BLOB_LIMITS } from '../blob/limits.js'
+import { createManifest, parseManifest } from '../blob/manifest.js'
+import type { Manifest } from '../blob/manifest.js'
+import type { ImageRef } from '../container/container-runtime.js'
+import { CtdError } from '../errors.js'
+import type { Image } from '../wire/generated/job.js'
+import { fromHex, sha256 } from '../wire/ids.js'
+import type { Digest } from '../wire/ids.js'
+
+const hex = z.string().regex(/^[0-9a-f]{64}$/)
+const RefSchema = z.object({
+  name: z.string().max(200),
+  configDigest: hex,
+  manifestDigest: hex,
+  diffIds: z.array(hex).min(1).max(64),
+  sizeBytes: z.number().int().positive(),
+  /** File name of the archive beside the reference. */
+  archive: z.string().optional(),
+})
+
+/** The names of the images inside a folder of references. */
+const FILES: Readonly<Record<string, string>> = { cpu: '', test: 'test-image.json' }
+const ARCHIVES: Readonly<Record<string, string>> = { cpu: 'cpu.tar', test: 'test-image.tar' }
+
+export class ImageShelf {
+  readonly #cpuReference: string
+  readonly #blobs: BlobStore
+
+  constructor(cpuReference: string, blobs: BlobStore) {
+    this.#cpuReference = cpuReference
+    this.#blobs = blobs
+  }
+
+  /** @throws CtdError IMAGE_UNKNOWN */
+  async reference(name: string): Promise<ImageRef> {
+    const path = this.#pathOf(name)
+    try {
+      return RefSchema.parse(JSON.parse(await readFile(path, 'utf8')))
+    } catch (cause) {
+      throw new CtdError('IMAGE_UNKNOWN', `there is no task image "${name.slice(0, 60)}" here`, {
+        cause,
+        hint: 'build the CPU image with: npm run image',
+      })
+    }
+  }
+
+  #pathOf(name: string): string {
+    const file = FILES[name]
+    if (file === '') return this.#cpuReference
+    if (file !== undefined) return join(dirname(this.#cpuReference), file)
+    if (name.endsWith('.json')) return name
+    throw new CtdError('IMAGE_UNKNOWN', `there is no task image "${name.slice(0, 60)}" here`, {
+      hint: `known: ${Object.keys(FILES).join(', ')}, or the path of an image reference file`,
+    })
+  }
+
+  /** The image as a manifest names it; its archive is put where peers can fetch it. */
+  async image(name: string): Promise<Image> {
+    const ref = await this.reference(name)
+    const archive = await this.#archive(name)
+    return {
+      name: ref.name,
+      configDigest: fromHex(ref.configDigest),
+      manifestDigest: fromHex(ref.manifestDigest),
+      diffIds: ref.diffIds.map(fromHex),
+      sizeBytes: ref.sizeBytes,
+      archive: archive === undefined ? new Uint8Array(0) : fromHex(archive),
+    }
+  }
+
+  async #archive(name: string): Promise<Digest | undefined> {
+    const reference = this.#pathOf(name)
+    const path = join(dirname(reference), ARCHIVES[name] ?? 'image.tar')
+    if (!existsSync(path)) return undefined // Not served: peers need to have the image already.
+    return (await this.#blobs.adoptFile(path, await archiveManifest(path))).digest
+  }
+}
+
+/** The hashes of an archive's pieces, kept beside it: reading it all takes seconds. */
+async function archiveManifest(path: string): Promise<Manifest> {
+  const beside = `${path}.manifest`
+  const [archive, known] = await Promise.all([stat(path), stat(beside).catch(() => undefined)])
+  if (known !== undefined && known.mtimeMs >= archive.mtimeMs) {
+    return parseManifest(new Uint8Array(await readFile(beside)))
+  }
+  const hashes: Uint8Array[] = []
+  for await (const piece of createReadStream(path, { highWaterMark: BLOB_LIMITS.pieceBytes })) {
+    hashes.push(sha256(piece as Uint8Array))
+  }
+  const manifest = createManifest(archive.size, hashes)
+  const temporary = `${beside}.${process.pid}`
+  await writeFile(temporary, manifest.bytes)
+  await rename(temporary, beside)
+  return manifest
+}

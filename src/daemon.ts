@@ -1,0 +1,469 @@
+/** The only composition root: builds the rooms, starts them in order, stops them in reverse. */
+import './network/polyfill.js'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DaemonPort } from './api/daemon-port.js'
+import { ImageShelf } from './api/image-shelf.js'
+import { LocalPort } from './api/local-port.js'
+import type { Beat } from './api/job-view.js'
+import { nodeView, peerViews } from './api/node-view.js'
+import { createApiServer } from './api/server.js'
+import { BlobServer } from './blob/blob-server.js'
+import { BlobStore } from './blob/blob-store.js'
+import { BlobTransfer } from './blob/blob-transfer.js'
+import { addFolder, readFolder, writeFolder } from './blob/folder.js'
+import { systemClock } from './clock.js'
+import type { Clock } from './clock.js'
+import type { Config } from './config.js'
+import type { ContainerRuntime } from './container/container-runtime.js'
+import { DockerRuntime } from './container/docker-runtime.js'
+import { Events } from './events.js'
+import { createExecute } from './executor/execute.js'
+import { Executor } from './executor/executor.js'
+import { Hardware } from './executor/offering.js'
+import { ReplicaLogs } from './executor/replica-logs.js'
+import { runBenchmark } from './hardware/benchmark.js'
+import { SystemProbe } from './hardware/probe.js'
+import { loadIdentity } from './identity.js'
+import { createLog } from './log.js'
+import { createLibp2pTransport } from './network/libp2p-transport.js'
+import type { Transport } from './network/transport.js'
+import { deriveVrfSecret } from './protocol/vrf.js'
+import { Requester } from './requester/requester.js'
+import { openDatastore } from './store/datastore.js'
+import { Store } from './store/store.js'
+import { AGENT } from './version.js'
+import { createSigner, seal } from './wire/envelope.js'
+import type { AnyOpened, Opened } from './wire/envelope.js'
+import { Bundle } from './wire/generated/control.js'
+import { fromHex, parsePeerId, peerIdFromPublicKey, toHex, utf8 } from './wire/ids.js'
+import type { Digest, JobId, PeerId } from './wire/ids.js'
+import { jobTopic, topicsOf } from './wire/topics.js'
+import { Announcer } from './witness/announcer.js'
+import { assertCapabilityRecord, CapabilityBook, newestCapability } from './witness/capabilities.js'
+import { createControl } from './witness/control.js'
+import { Courier } from './witness/courier.js'
+import { Inbox } from './witness/inbox.js'
+import { KnownPeers } from './witness/known-peers.js'
+import { ReputationBook } from './witness/reputation-book.js'
+
+/** Parts that a test build replaces; the product has no switch for them. */
+export interface DaemonOverrides {
+  readonly runtime?: (real: ContainerRuntime) => ContainerRuntime
+  readonly transport?: (real: Transport) => Transport
+  /** Sees every own message before it is sent, and may send another. */
+  readonly outgoing?: (opened: AnyOpened) => AnyOpened
+  readonly clock?: Clock
+}
+
+export interface Daemon {
+  readonly port: DaemonPort
+  readonly peerId: PeerId
+  /** Resolves once the machine has been measured. */
+  readonly ready: Promise<void>
+  stop(): Promise<void>
+}
+
+const BUILTIN_WORKER = new URL('./training/builtin-worker.js', import.meta.url)
+const HOLDER_MS = 3_000
+
+/**
+ * Starts a daemon in a home of its own.
+ *
+ * @throws CtdError IDENTITY_*, STORE_LOCKED, LISTEN_FAILED, SOCKET_*
+ */
+export async function startDaemon(config: Config, overrides: DaemonOverrides = {}): Promise<Daemon> {
+  const clock = overrides.clock ?? systemClock
+  const startedMs = clock.now()
+  const log = (room: string): ReturnType<typeof createLog> => createLog(config.logLevel, room)
+  const { network, times } = config
+  const seed = await loadIdentity(config.home)
+  const signer = createSigner(seed)
+  const self = signer.peerId
+  const vrfSecret = deriveVrfSecret(seed)
+  const operator = config.operator === '' ? self : parsePeerId(config.operator)
+  const topics = topicsOf(network)
+  const workDir = join(config.home, 'work')
+  await mkdir(workDir, { recursive: true })
+
+  // Tools.
+  const store = await Store.open(join(config.home, 'db'))
+  const datastore = await openDatastore(join(config.home, 'peers'))
+  const blobs = await BlobStore.open(join(config.home, 'blobs'), {
+    quotaBytes: config.diskMiB * 1024 ** 2,
+  })
+  const realTransport = await createLibp2pTransport({
+    seed,
+    topics: topics.all,
+    preset: config.preset,
+    listen: config.listen,
+    announce: config.announce,
+    bootstrap: config.bootstrap,
+    datastore,
+    records: {
+      validate: (key, value) => {
+        assertCapabilityRecord(network, key, value)
+      },
+      select: (_key, values) => {
+        const newest = newestCapability(network, values)
+        return Math.max(0, values.findIndex((value) => newest !== undefined && Buffer.compare(value, newest) === 0))
+      },
+    },
+    onWarning: (code, error) => {
+      log('network').debug({ code, detail: String(error) }, 'network warning')
+    },
+  })
+  const transport = overrides.transport?.(realTransport) ?? realTransport
+  const realRuntime = new DockerRuntime({ socketPath: config.engineSocket })
+  const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
+  const blobServer = new BlobServer({ store: blobs })
+  const transfer = new BlobTransfer({ store: blobs, transport })
+  const shelf = new ImageShelf(config.image, blobs)
+  const probe = new SystemProbe({ dataDir: config.home })
+
+  // Books.
+  const events = new Events(clock)
+  const known = new KnownPeers(config.home, clock)
+  await known.load()
+  known.meet(self)
+  const capabilities = new CapabilityBook()
+  const reputation = new ReputationBook({ network, store, clock, log: log('witness') })
+  await reputation.load()
+  const courier = new Courier({ transport, clock, log: log('witness') })
+  const beats = new Map<string, Beat>()
+  const logs = new ReplicaLogs(clock)
+
+  const inbox: Inbox = new Inbox({
+    network,
+    clock,
+    log: log('witness'),
+    onUnknownJob: (jobId, from, author) => {
+      void fetchManifest(jobId, [author, from])
+    },
+    onEquivocation: (first, second) => {
+      const { author, kind } = second
+      events.emit('peer:equivocated', { peer: author, kind, first: first.id, second: second.id })
+      log('witness').warn({ peer: author, kind }, 'two messages for one slot key')
+    },
+  })
+  const asked = new Set<JobId>()
+  async function fetchManifest(jobId: JobId, holders: readonly PeerId[]): Promise<void> {
+    if (asked.has(jobId) || asked.size > 1024) return
+    asked.add(jobId)
+    for (const peer of holders) {
+      try {
+        const { envelopes } = Bundle.decode(await courier.ask(peer, 'job-messages', utf8(jobId)))
+        for (const bytes of envelopes.slice(0, 256)) await inbox.receive(bytes, peer)
+        if (inbox.record(jobId) !== undefined) break
+      } catch {
+        // The next holder may answer.
+      }
+    }
+    asked.delete(jobId)
+  }
+
+  function topicFor(opened: AnyOpened): string {
+    if (opened.kind === 'capability') return topics.capability
+    if (opened.kind === 'offer') {
+      return (opened.message.requirements?.gpus ?? 0) > 0 ? topics.offer.gpu : topics.offer.cpu
+    }
+    const record = opened.kind === 'manifest' ? undefined : inbox.recordOf(opened.id)
+    return jobTopic(topics, record?.jobId ?? (opened.id as string as JobId))
+  }
+
+  /** Remembers an own message, tells everyone, and hands it to those who wait for it. */
+  function send(original: AnyOpened, to: readonly PeerId[]): void {
+    const opened = overrides.outgoing?.(original) ?? original
+    inbox.note(opened)
+    void courier.publish(topicFor(opened), opened)
+    sendTo(opened, to)
+  }
+
+  function sendTo(original: AnyOpened, to: readonly PeerId[]): void {
+    const opened = overrides.outgoing?.(original) ?? original
+    for (const peer of to) {
+      if (peer === self) void inbox.receive(opened.bytes, self)
+      else courier.deliver(peer, opened)
+    }
+  }
+
+  // People.
+  const requester = new Requester(
+    {
+      clock,
+      log: log('requester'),
+      store,
+      note: (opened) => {
+        inbox.note(opened)
+      },
+      send,
+      connectedPeers: () => transport.connectedPeers(),
+      score: (peer) => reputation.score(peer),
+      prefixOf: (peer) => transport.prefixOf(peer),
+      receiptRoot: () => reputation.root(),
+      readOutput: async (runner, output, providers, signal) => {
+        await transfer.fetch(output.root, providers, { signal })
+        const files = await readFolder(blobs, output.root)
+        for (const artifact of runner.context.plan.artifacts) {
+          if (artifact.batch !== output.batch || artifact.slot !== output.slot) continue
+          for (const file of files) {
+            if (artifact.file !== undefined && artifact.file !== file.path) continue
+            await transfer.fetch(file.digest, providers, { signal, maxBytes: file.sizeBytes })
+          }
+        }
+        return files
+      },
+      notify: (jobId, type, fields) => {
+        events.emit(type, { jobId, ...fields })
+      },
+      onEnded: (jobId) => {
+        inbox.letGo(jobId)
+        for (const key of beats.keys()) {
+          const taskId = key.slice(0, 64)
+          if (inbox.recordOf(taskId)?.jobId === jobId) beats.delete(key)
+        }
+      },
+    },
+    { ...times, network, signer, vrfSecret, operator },
+  )
+
+  const hardware = new Hardware(
+    {
+      clock,
+      log: log('hardware'),
+      runtime,
+      probe: (signal) => probe.read(signal),
+      benchmark: async (isolation, signal) =>
+        runBenchmark(
+          // The machine is measured as it is, whatever a test build does to results.
+          { runtime: realRuntime, probe },
+          { image: await shelf.reference('cpu'), owner: self, workRoot: workDir, isolation },
+          signal,
+        ),
+    },
+    {
+      isExecutor: config.execute,
+      memoryMiB: config.memoryMiB,
+      diskMiB: config.diskMiB,
+      seats: config.seats,
+      isolation: config.isolation,
+      publishers: config.publishers.map(parsePeerId),
+      blocked: config.blocked.map(parsePeerId),
+    },
+  )
+
+  const executor: Executor = new Executor(
+    {
+      network,
+      signer,
+      clock,
+      log: log('executor'),
+      store,
+      send,
+      sendTo,
+      record: (jobId) => inbox.record(jobId),
+      recordOf: (id) => inbox.recordOf(id),
+      offering: () => hardware.offering(),
+      hardwareClass: () => hardware.hardwareClass,
+      flopsMega: () => hardware.flopsMega,
+      receive: (bytes, from) => {
+        void inbox.receive(bytes, from)
+      },
+      heartbeat: async (replica, steward) => {
+        const { step, total, note } = replica.progress
+        const { taskId } = replica.options
+        const beat = { taskId: fromHex(taskId), phase: replica.phase, step, total, note }
+        const { bytes } = seal(network, 'heartbeat', beat, signer)
+        const answer = await courier.ask(steward, 'heartbeat', bytes)
+        return { isAwaited: answer[0] === 1, missed: Bundle.decode(answer.subarray(1)).envelopes }
+      },
+      work: createExecute(
+        {
+          blobs,
+          transfer,
+          runtime,
+          addFolder: (dir, signal) => addFolder(blobs, dir, signal),
+          writeFolder: (digest, dir) => writeFolder(blobs, digest, dir, { link: true }),
+          onLog: (replica, text) => {
+            logs.add(replica.options.jobId, replica.options.slot.name, self, text)
+          },
+          onProgram: (replica, kind, id) => {
+            const { jobId, slot } = replica.options
+            events.emit('replica:started', { jobId, name: slot.name, kind, id })
+          },
+        },
+        { self, workDir, gpuUuids: hardware.gpuUuids, builtinWorker: BUILTIN_WORKER },
+      ),
+      onPhase: (replica) => {
+        const { jobId, slot } = replica.options
+        events.emit('replica:moved', { jobId, name: slot.name, phase: replica.phase, ...replica.progress })
+      },
+    },
+    { vrfSecret, operator, seats: config.seats, heartbeatMs: times.heartbeatMs },
+  )
+
+  const announcer = new Announcer(
+    { clock, log: log('witness'), transport, courier, capabilities, store },
+    {
+      network,
+      signer,
+      topic: topics.capability,
+      gossip: config.capabilityGossip,
+      describe: () => ({
+        ...hardware.capability(),
+        role: config.role,
+        agent: AGENT,
+        operator,
+        vrfSecret,
+      }),
+    },
+  )
+
+  inbox.onMessage((opened) => {
+    if (opened.kind !== 'capability') known.meet(opened.author)
+    switch (opened.kind) {
+      case 'capability':
+        if (capabilities.take(opened)) {
+          known.meet(opened.author)
+          events.emit('peer:benchmarked', { peer: opened.author })
+        }
+        return
+      case 'bid':
+      case 'decline':
+      case 'vrfOpen':
+      case 'commitment':
+      case 'reveal':
+      case 'failure': {
+        const record = inbox.recordOf(opened.id)
+        if (record !== undefined) requester.onMessage(record.jobId, opened)
+        return
+      }
+      case 'receipt':
+        executor.onMessage(opened)
+        void onReceipt(opened)
+        return
+      default:
+        executor.onMessage(opened)
+    }
+  })
+
+  async function onReceipt(receipt: Opened<'receipt'>): Promise<void> {
+    const record = inbox.recordOf(receipt.id)
+    if (record === undefined) return
+    const verified = await reputation.take(record, receipt)
+    if (verified === undefined) return
+    for (const { peer } of receipt.message.executors) {
+      const id = peerIdFromPublicKey(peer)
+      events.emit('reputation:changed', { peer: id, reliabilityPpm: reputation.score(id).reliabilityPpm })
+    }
+  }
+
+  transport.onStream(blobServer.serve)
+  transport.onRequest(
+    createControl({
+      network,
+      log: log('witness'),
+      inbox,
+      onHeartbeat: ({ author, message }) => {
+        const taskId = toHex(message.taskId)
+        const record = inbox.recordOf(taskId)
+        const runner = record === undefined ? undefined : requester.runner(record.jobId)
+        const { phase, step, total, note } = message
+        const isAwaited = runner?.onHeartbeat(taskId, author) ?? false
+        if (isAwaited) {
+          beats.set(`${taskId}/${author}`, { phase, step, total, note })
+          events.emit('task:progressed', { jobId: record?.jobId, peer: author, phase, step, total })
+        }
+        const tail = runner?.tailOf(taskId)
+        return { isAwaited, missed: tail === undefined ? [] : [tail.bytes] }
+      },
+      jobAnswer: async (method, jobId) => {
+        const record = inbox.record(jobId)
+        const runner = requester.runner(jobId)
+        if (method === 'job-messages') {
+          return record && Bundle.encode({ envelopes: [record.manifest.bytes] })
+        }
+        if (method === 'job-logs') return utf8(JSON.stringify(logs.of(jobId)))
+        if (method === 'job-status' && runner !== undefined) return utf8(JSON.stringify(port.view(runner)))
+        if (method === 'job-transcript' && record?.end !== undefined) {
+          return port.transcript(jobId, AbortSignal.timeout(HOLDER_MS))
+        }
+        return undefined
+      },
+    }),
+  )
+  for (const topic of topics.all) {
+    transport.subscribe(topic, async (bytes, from) => (await inbox.receive(bytes, from)).verdict)
+  }
+  transport.onPeer(({ peer, kind }) => {
+    events.emit(`peer:${kind}`, { peer })
+    requester.onPeer(peer, kind)
+    if (kind === 'connected') {
+      known.meet(peer)
+      announcer.onConnected(peer)
+    }
+  })
+
+  const port = new LocalPort({
+    network,
+    blobs,
+    transfer,
+    requester,
+    inbox,
+    courier,
+    events,
+    beats,
+    addFolder: (dir) => addFolder(blobs, dir),
+    writeFolder: (digest, dir) => writeFolder(blobs, digest, dir),
+    image: (name) => shelf.image(name),
+    holdersOf: async (jobId, signal) => {
+      const author = inbox.record(jobId)?.manifest.author
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
+      const providers = await transport.findProviders(jobId as string as Digest, patience).catch(() => [])
+      const all = [...(author === undefined ? [] : [author]), ...providers, ...transport.connectedPeers()]
+      return [...new Set(all)].filter((peer) => peer !== self)
+    },
+    onSubmitted: (jobId) => {
+      inbox.hold(jobId)
+      void transport.provide(jobId as string as Digest, AbortSignal.timeout(60_000)).catch(() => undefined)
+    },
+    peers: async () => {
+      await announcer.refresh(AbortSignal.timeout(HOLDER_MS))
+      return peerViews({ self, capabilities, reputation, connected: transport.connectedPeers() })
+    },
+    node: () =>
+      nodeView({ config, self, startedMs, transport, hardware, executor, requester, agent: AGENT }),
+  })
+  const server = createApiServer(port, { socketPath: config.socket })
+
+  await runtime.cleanUp(self, []).catch(() => 0) // No engine: nothing was left running.
+  await transport.start()
+  await server.start()
+  const stopping = new AbortController()
+  const ready = hardware.measure(stopping.signal).then(() => announcer.announce())
+  ready.catch((error: unknown) => {
+    log('hardware').warn({ detail: String(error) }, 'the machine could not be measured')
+  })
+  await requester.restore()
+
+  return {
+    port,
+    peerId: self,
+    ready,
+    stop: async () => {
+      stopping.abort()
+      await server.stop()
+      executor.stop()
+      await requester.stop()
+      announcer.stop()
+      courier.stop()
+      blobServer.stop()
+      await ready.catch(() => undefined)
+      await runtime.cleanUp(self, []).catch(() => 0)
+      await transport.stop()
+      await known.stop()
+      await datastore.close()
+      await store.close()
+    },
+  }
+}
