@@ -6,7 +6,7 @@ import type { Document } from 'yaml'
 import type { RunRequest, TrainRequest } from '../api/daemon-port.js'
 import { jobRequestSchema } from '../api/schemas.js'
 import { faultText, validateShape } from '../api/validation.js'
-import { CtdError } from '../errors.js'
+import { CtdError, errorMessage } from '../errors.js'
 
 const JOB_FILE_BYTES_MAX = 1024 * 1024
 
@@ -40,7 +40,7 @@ export function parseJobFile(text: string, path: string): TrainRequest | RunRequ
     const line = lines.linePos(syntax.pos[0]).line
     throw new CtdError('SPEC_INVALID', `${path}:${line}: ${syntax.message.split('\n')[0] ?? ''}`)
   }
-  const value: unknown = document.toJS({ maxAliasCount: 16 })
+  const value = toPlain(document, path)
   const checked = validateShape(jobRequestSchema, absoluteSources(value))
   if (checked.ok) return restoreSources(checked.value, value)
   const { fault } = checked
@@ -49,6 +49,15 @@ export function parseJobFile(text: string, path: string): TrainRequest | RunRequ
     ...(fault.suggestion === undefined ? {} : { hint: `did you mean "${fault.suggestion}"?` }),
     fields: { line, path: fault.path },
   })
+}
+
+/** The plain value of a document; aliases must not make a small file large. */
+function toPlain(document: Document, path: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 16 })
+  } catch (error) {
+    throw new CtdError('SPEC_INVALID', `${path}: ${errorMessage(error)}`, { cause: error })
+  }
 }
 
 /** A stand-in for relative paths, which the schema of the API rightly refuses. */

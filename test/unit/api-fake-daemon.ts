@@ -199,7 +199,7 @@ export interface Running {
 /** The real server over a fake daemon, in a folder of its own. */
 export async function startFake(options: Partial<ApiServerOptions> = {}): Promise<Running> {
   const home = await mkdtemp(join(tmpdir(), 'ctd-api-'))
-  const socketPath = join(home, 'ctd.sock')
+  const socketPath = join(home, 'run', 'ctd.sock')
   const daemon = new FakeDaemon()
   const server = createApiServer(daemon, { socketPath, ...options })
   await server.start()
