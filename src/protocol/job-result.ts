@@ -1,5 +1,7 @@
 /** The result of a job from its accepted outputs. */
 import { InvariantError } from '../errors.js'
+import { canonicalJson } from '../training/canonical-json.js'
+import type { Json } from '../training/canonical-json.js'
 import { digestOf, fromHex, utf8 } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
@@ -9,6 +11,14 @@ import type { Plan } from './plan.js'
 const OUTPUTS_DOMAIN = utf8('ctd-outputs-v1\0')
 /** Fixed point of the evaluation's loss sums. */
 const NLL_SCALE = 2 ** 20
+
+/** Metrics of a run's tasks are part of its result while they are this short, in bytes. */
+const METRICS_BYTES_MAX = 8 * 1024
+
+/** The one encoding of a result, as the end of a job carries it: canonical JSON. */
+export function encodeResult(result: JobResult): Uint8Array {
+  return utf8(canonicalJson(result as unknown as Json))
+}
 
 /** What `results` shows, from outputs alone: the same for everyone who holds them. */
 export type ResultOutputs = Pick<AcceptedOutput, 'root' | 'metrics' | 'files'>
@@ -56,9 +66,9 @@ function runResult(plan: Plan, need: (batch: number, slot: number) => ResultOutp
     outputs.length === 1 && only !== undefined
       ? only.root
       : digestOf(OUTPUTS_DOMAIN, ...outputs.map(({ root }) => fromHex(root)))
-  return {
-    accuracy: outputs.length === 1 ? (only?.metrics['accuracy'] ?? null) : null,
-    hash,
-    metrics: outputs.map(({ metrics }) => metrics),
-  }
+  const accuracy = outputs.length === 1 ? (only?.metrics['accuracy'] ?? null) : null
+  const metrics = outputs.map((output) => output.metrics)
+  // Beyond that they stand in the outputs alone: the end of a job is one small message.
+  const isShort = canonicalJson(metrics).length <= METRICS_BYTES_MAX
+  return { accuracy, hash, ...(isShort ? { metrics } : {}) }
 }

@@ -7,6 +7,9 @@ import { sha256, utf8 } from '../wire/ids.js'
 import { planJob } from './plan.js'
 import type { Plan } from './plan.js'
 
+/** Names of inputs are file names in `/in`, beside `task.json`. */
+const INPUT_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/
+
 const CODE_DOMAIN = utf8('ctd-code-v1\0')
 
 /**
@@ -45,9 +48,17 @@ export function assertManifest(network: string, opened: Opened<'manifest'>): Pla
   if (new Set(message.inputs.map(({ name }) => name)).size !== message.inputs.length) {
     throw new CtdError('MANIFEST_INVALID', 'two inputs have one name')
   }
+  const bad = message.inputs.find(({ name }) => !INPUT_NAME.test(name) || name === 'task.json')
+  if (bad !== undefined) {
+    throw new CtdError('MANIFEST_INVALID', `not a name for an input: ${bad.name.slice(0, 60)}`)
+  }
   const plan = planJob(message)
   if (plan.spec.kind !== message.jobKind) {
     throw new CtdError('MANIFEST_INVALID', 'the job kind is not that of its description')
+  }
+  const [only] = message.inputs
+  if (plan.spec.kind === 'train' && (message.inputs.length !== 1 || only?.name !== 'dataset')) {
+    throw new CtdError('MANIFEST_INVALID', 'a train job has one input, its dataset')
   }
   const needsImage = plan.batches.some((slots) =>
     slots.some(({ program }) => program.kind === 'container'),

@@ -2,12 +2,14 @@
  * The plan of a job: its batches of slots, what each slot runs and where its inputs come from. A
  * pure function of the manifest, so requester, executor and auditor derive the same tasks.
  */
+import { CtdError } from '../errors.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import type { Json } from '../training/canonical-json.js'
 import { evalTask, planTraining, trainTask } from '../training/plan.js'
 import type { TrainingPlan } from '../training/plan.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
+import { LIMITS } from '../wire/limits.js'
 import { decodeSpec } from './job-spec.js'
 import type { JobSpec, Resources, RunSpec, TrainSpec } from './job-spec.js'
 
@@ -64,12 +66,27 @@ export interface Artifact {
 /** The trainer inside the CPU and CUDA images. */
 const TRAINER = ['python3', '/opt/ctd/trainer.py'] as const
 
-/** @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC */
+/** @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC, PLAN_TOO_LARGE */
 export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs'>): Plan {
   const spec = decodeSpec(manifest.spec)
-  return spec.kind === 'train'
-    ? planTrain(spec)
-    : planRun(spec, manifest.inputs.map(({ name }) => name))
+  const plan =
+    spec.kind === 'train'
+      ? planTrain(spec)
+      : planRun(spec, manifest.inputs.map(({ name }) => name))
+  assertSize(plan)
+  return plan
+}
+
+/** A plan must fit the messages that carry it. */
+function assertSize({ batches }: Plan): void {
+  const slots = Math.max(...batches.map((batch) => batch.length))
+  const inputs = Math.max(...batches.flat().map((slot) => slot.inputs.length))
+  const { batchesPerJob, slotsPerBatch, inputsPerTask } = LIMITS
+  if (batches.length <= batchesPerJob && slots <= slotsPerBatch && inputs <= inputsPerTask) return
+  const message = `${batches.length} batches of up to ${slots} tasks with up to ${inputs} inputs`
+  throw new CtdError('PLAN_TOO_LARGE', `the job is too large: ${message}`, {
+    hint: `at most ${batchesPerJob} batches, ${slotsPerBatch} tasks in one, ${inputsPerTask} inputs each; fewer epochs or shards help`,
+  })
 }
 
 /** The rounds and steps of a train job. */

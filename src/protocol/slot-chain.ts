@@ -7,16 +7,17 @@ import { CtdError } from '../errors.js'
 import type { AnyOpened, Opened } from '../wire/envelope.js'
 import { parseFolder, smallBlobDigest } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
-import type { TaskInput } from '../wire/generated/task.js'
+import type { ExecutorOutcome, TaskInput } from '../wire/generated/task.js'
 import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, PeerId, TaskId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
 import { assertStewards, commitmentsAlpha, electionOf, openFrozen } from './ballot.js'
 import type { Ballot } from './ballot.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
-import { receiptOutcomes, slotVerdict } from './slot-verdict.js'
-import type { SlotVerdict } from './slot-verdict.js'
+import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import type { ReceiptOutcome, SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
 import { vrfOutput, vrfVerify } from './vrf.js'
 
@@ -106,7 +107,24 @@ function ballotOf(source: ChainSource, frozenOpenings: Opened<'freezeOpenings'>)
   if (!isOwn || toHex(offer.message.jobId) !== source.manifest.id) {
     throw invalid('CHAIN_INVALID', 'the offer is not one of this job')
   }
+  assertTerms(source.manifest, offer)
   return { offer, frozenBids, frozenOpenings }
+}
+
+/**
+ * The audit probability of an offer. A task whose replicas are at their maximum already has no
+ * room for a hidden one.
+ */
+export function offeredAuditPpm(manifest: { replicas: number; auditPpm: number }): number {
+  return manifest.replicas < LIMITS.replicasPerTask ? manifest.auditPpm : 0
+}
+
+/** A requester may not offer fewer replicas or audits than its manifest names. */
+function assertTerms(manifest: Opened<'manifest'>, offer: Opened<'offer'>): void {
+  const { replicas, auditPpm } = offer.message
+  const isSame =
+    replicas === manifest.message.replicas && auditPpm === offeredAuditPpm(manifest.message)
+  if (!isSame) throw invalid('CHAIN_INVALID', 'the offer has other terms than the manifest')
 }
 
 /** Replays one slot's certificates and checks each against what went before. */
@@ -119,6 +137,8 @@ class SlotReplay {
   #previous: AnyOpened
   #task: Opened<'task'> | undefined
   #commitments = new Map<PeerId, Opened<'commitment'>>()
+  /** How many commitments the next freeze may hold: stewards cannot choose among more. */
+  #wanted: number
   #freezes = 0
   #isHiddenDue = false
   #reveals = new Map<PeerId, Opened<'reveal'>>()
@@ -135,6 +155,7 @@ class SlotReplay {
     this.#receipt = receipt
     this.#previous = ballot.frozenOpenings
     this.#election = election
+    this.#wanted = ballot.offer.message.replicas
     const ranking = election.slots[receipt.message.slot]?.ranking
     if (ranking === undefined) throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
     this.#ranking = ranking
@@ -170,6 +191,9 @@ class SlotReplay {
     if (this.#previous.kind === 'freezeReveals' && this.#verdict?.kind !== 'escalate') {
       throw invalid('CHAIN_INVALID', 'a replica was added though the verdict was clear')
     }
+    if (this.#previous.kind !== 'freezeOpenings' && this.#previous.kind !== 'task') {
+      this.#wanted = this.#commitments.size + 1
+    }
     this.#isHiddenDue = false
     this.#task = task
   }
@@ -194,6 +218,9 @@ class SlotReplay {
       if (now.get(peer)?.id !== before.id) {
         throw invalid('CHAIN_INVALID', `the commitment of ${peer} was dropped or changed`)
       }
+    }
+    if (now.size < LIMITS.replicasMin || now.size > this.#wanted) {
+      throw invalid('CHAIN_INVALID', `${now.size} commitments were frozen, ${this.#wanted} were due`)
     }
     this.#commitments = now
     this.#freezes += 1
@@ -226,13 +253,23 @@ class SlotReplay {
     const reveals = openFrozen(this.#source.network, 'reveal', freeze.message.reveals)
     for (const reveal of reveals) this.#assertReveal(reveal, task)
     this.#reveals = new Map(reveals.map((reveal) => [reveal.author, reveal]))
-    this.#verdict = this.#judge(this.#ranking.length <= task.message.seats)
+    this.#verdict = this.#judge(
+      isLastReplica({
+        ranked: this.#ranking.length,
+        seats: task.message.seats,
+        committed: this.#commitments.size,
+      }),
+    )
   }
 
   #assertReveal(reveal: Opened<'reveal'>, task: Opened<'task'>): void {
     const { author, message } = reveal
+    const taskId = taskIdOf(task.message)
+    if (toHex(message.taskId) !== taskId || message.attempt !== task.message.attempt) {
+      throw invalid('CHAIN_INVALID', `the reveal of ${author} is for another task or attempt`)
+    }
     const expected = commitmentOf({
-      taskId: taskIdOf(task.message),
+      taskId,
       attempt: message.attempt,
       peer: author,
       outputRoot: message.outputRoot,
@@ -265,7 +302,8 @@ class SlotReplay {
     if (!isDerived || message.young !== this.#election.young) {
       throw invalid('VERDICT_MISMATCH', 'the receipt tells another verdict than the reveals give')
     }
-    if (verdict.kind === 'accept' && toHex(verdict.outputRoot) !== toHex(message.outputRoot)) {
+    const root = verdict.kind === 'accept' ? toHex(verdict.outputRoot) : ''
+    if (root !== toHex(message.outputRoot)) {
       throw invalid('VERDICT_MISMATCH', 'the receipt names another output than the reveals give')
     }
     this.#assertOutcomes(verdict, task.message.seats)
@@ -288,35 +326,59 @@ class SlotReplay {
     }
   }
 
-  /** What the receipt says of those who revealed must follow from the verdict. */
+  /**
+   * What the receipt says of those who revealed must follow from the verdict. Of the others it
+   * may blame only whom it called, in the order of the ranking: `withheld` whose commitment was
+   * frozen, else lost; in an accepted task nobody may be left out.
+   */
   #assertOutcomes(verdict: SlotVerdict, seats: number): void {
-    const expected = receiptOutcomes({
-      called: this.#ranking.slice(0, seats),
-      verdict,
-      reveals: this.#reveals,
-      lost: new Map(),
-      network: this.#source.network,
-      frozenBids: this.#ballot.frozenBids,
-    })
-    const told = new Map(
-      this.#receipt.message.executors.map((executor) => [peerIdFromPublicKey(executor.peer), executor]),
+    const called = this.#ranking.slice(0, seats)
+    const derived = new Map(
+      receiptOutcomes({
+        called,
+        verdict,
+        reveals: this.#reveals,
+        lost: new Map(),
+        network: this.#source.network,
+        frozenBids: this.#ballot.frozenBids,
+      }).map((outcome) => [outcome.peer, outcome]),
     )
-    for (const { peer, operator, outcome, root } of expected) {
-      const executor = told.get(peer)
-      const isSame =
-        executor?.outcome === outcome &&
-        peerIdFromPublicKey(executor.operator) === operator &&
-        toHex(executor.root) === toHex(root)
-      if (!isSame) throw invalid('VERDICT_MISMATCH', `the receipt tells another outcome of ${peer}`)
+    const told = this.#receipt.message.executors
+    const peers = told.map((executor) => peerIdFromPublicKey(executor.peer))
+    const isOrdered = peers.every((peer, i) => {
+      const before = peers[i - 1]
+      return called.includes(peer) && (before === undefined || called.indexOf(before) < called.indexOf(peer))
+    })
+    const isComplete = verdict.kind !== 'accept' || peers.length === called.length
+    const hasAll = [...derived.keys()].every((peer) => peers.includes(peer))
+    if (!isOrdered || !isComplete || !hasAll) {
+      throw invalid('VERDICT_MISMATCH', 'the receipt lists other executors than were called')
     }
-    for (const [peer, { outcome }] of told) {
-      if (this.#reveals.has(peer)) continue
-      const isLoss = outcome === 'timed-out' || outcome === 'failed' || outcome === 'withheld'
-      const isCommitted = this.#commitments.has(peer)
-      if (!isLoss || (outcome === 'withheld' && !isCommitted)) {
-        throw invalid('VERDICT_MISMATCH', `the receipt blames ${peer} without evidence`)
-      }
+    told.forEach((executor, i) => {
+      const peer = peers[i]
+      if (peer === undefined) return
+      const isFit = this.#isFit(executor, peer, derived.get(peer))
+      if (!isFit) throw invalid('VERDICT_MISMATCH', `the receipt tells another outcome of ${peer}`)
+    })
+  }
+
+  #isFit(told: ExecutorOutcome, peer: PeerId, derived: ReceiptOutcome | undefined): boolean {
+    const operator = peerIdFromPublicKey(told.operator)
+    if (derived !== undefined) {
+      const { outcome, durationMs, root } = derived
+      const isSame = told.outcome === outcome && told.durationMs === durationMs
+      return isSame && operator === derived.operator && toHex(told.root) === toHex(root)
     }
+    const allowed = this.#commitments.has(peer) ? ['withheld'] : ['timed-out', 'failed']
+    const isOwner = operator === this.#operatorOf(peer)
+    return allowed.includes(told.outcome) && isOwner && told.durationMs === 0 && told.root.length === 0
+  }
+
+  #operatorOf(peer: PeerId): PeerId | undefined {
+    const { network } = this.#source
+    const bids = openFrozen(network, 'bid', this.#ballot.frozenBids.message.bids)
+    const bid = bids.find(({ author }) => author === peer)
+    return bid && peerIdFromPublicKey(bid.message.operator)
   }
 }
 

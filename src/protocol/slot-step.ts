@@ -19,7 +19,7 @@ import type {
 import { commitmentsAlpha, keysOf, sortByAuthor } from './ballot.js'
 import { hiddenReplicaDrawn } from './election.js'
 import { isProgramFailure } from './failure.js'
-import { receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
 import { vrfOutput, vrfProve } from './vrf.js'
 
@@ -45,6 +45,11 @@ export function onTaskReady(
     slot: slot.index,
     inputs: slot.inputs,
   })
+  const { length } = rankingOf(state, slot)
+  if (length < LIMITS.replicasMin) {
+    const reason = `${length} peers may serve the task, ${LIMITS.replicasMin} are needed`
+    return close(context, state, slot, event.nowMs, { code: 'NO_EXECUTORS_LEFT', reason })
+  }
   return call(context, state, slot, event.nowMs)
 }
 
@@ -72,7 +77,7 @@ function call(
       batch: state.batch,
       slot: slot.index,
       attempt: state.offer.message.attempt,
-      seats: Math.max(seats, LIMITS.replicasMin),
+      seats,
       inputs: slot.inputs,
       providers: keysOf(slot.providers),
       calledMs: nowMs,
@@ -102,6 +107,8 @@ export function onSlotMessage(
     case 'reveal':
       return onReveal(context, state, slot, opened, nowMs)
     case 'failure': {
+      // After a commitment there is only the reveal; whoever sees itself outvoted may not back out.
+      if (slot.commitments.has(opened.author)) return []
       const { code, reason } = opened.message
       return lose(context, state, slot, opened.author, { outcome: 'failed', code, reason }, nowMs)
     }
@@ -134,6 +141,8 @@ function onReveal(
   const commitment = slot.commitments.get(author)
   if (slot.phase !== 'revealing' || commitment === undefined || slot.taskId === undefined) return []
   if (slot.reveals.has(author) || slot.lost.has(author)) return []
+  // A late reveal of an earlier attempt is no fault: the task id is the same in every attempt.
+  if (message.attempt !== state.offer.message.attempt) return []
   const expected = commitmentOf({
     taskId: slot.taskId,
     attempt: message.attempt,
@@ -159,6 +168,8 @@ export function onExecutorLost(
   const slot = state.slots[event.slot]
   if (slot === undefined || slot.phase !== 'executing') return []
   if (slot.commitments.has(event.peer)) return []
+  // The lease may be one of an earlier attempt.
+  if (!rankingOf(state, slot).slice(0, slot.seats).includes(event.peer)) return []
   const loss: Loss = { outcome: 'timed-out', code: event.code, reason: event.reason }
   return lose(context, state, slot, event.peer, loss, event.nowMs)
 }
@@ -265,7 +276,8 @@ function freezeCommitments(
   const effects: AssignmentEffect[] = [{ type: 'publish', opened: frozen, to: committed }]
   const seed2 = vrfOutput(vrfProof) ?? new Uint8Array(64)
   const hasStandby = rankingOf(state, slot).length > slot.seats
-  if (isFirst && hasStandby && hiddenReplicaDrawn(seed2, slot.index, context.auditPpm)) {
+  const { auditPpm } = state.offer.message
+  if (isFirst && hasStandby && hiddenReplicaDrawn(seed2, slot.index, auditPpm)) {
     slot.hiddenDrawn = true
     slot.wanted = slot.commitments.size + 1
     return [...effects, ...call(context, state, slot, nowMs)]
@@ -304,7 +316,11 @@ function freezeReveals(
     frozenBids,
     network: context.network,
     young: election.young,
-    isLast: rankingOf(state, slot).length <= slot.seats,
+    isLast: isLastReplica({
+      ranked: rankingOf(state, slot).length,
+      seats: slot.seats,
+      committed: slot.commitments.size,
+    }),
   })
   if (verdict.kind === 'escalate') {
     slot.wanted = slot.commitments.size + 1

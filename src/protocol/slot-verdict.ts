@@ -28,6 +28,15 @@ export type SlotVerdict =
     }
   | { readonly kind: 'escalate' | 'reject'; readonly code: string; readonly reason: string }
 
+/** Whether nobody more can be asked: no standby is left, or all replicas are used up. */
+export function isLastReplica(slot: {
+  readonly ranked: number
+  readonly seats: number
+  readonly committed: number
+}): boolean {
+  return slot.ranked <= slot.seats || slot.committed >= LIMITS.replicasPerTask
+}
+
 /** Replicas that all differ before a job counts as nondeterministic without asking all seven. */
 const ALL_DIFFERENT_MIN = 4
 
@@ -58,7 +67,7 @@ function biddersOf({ network, frozenBids }: VerdictContext): Map<PeerId, Bidder>
  * Judges a slot.
  *
  * @param input.reveals - reveals that match their frozen commitments
- * @param input.isLast - whether the ranking has no standby left, so that nothing can be escalated
+ * @param input.isLast - `isLastReplica`: nothing can be escalated any more
  */
 export function slotVerdict(
   input: VerdictContext & {

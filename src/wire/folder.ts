@@ -48,14 +48,25 @@ export function parseFolder(bytes: Uint8Array): readonly FolderFile[] {
   return files
 }
 
+/** Blobs are hashed in pieces of this size (`blob/manifest.ts`). */
+export const PIECE_BYTES = 1024 * 1024
+
 /**
- * The blob digest of bytes of at most 1 MiB (`blob/manifest.ts`): SHA-256 over the size as uint64
- * and the hash of the one piece.
+ * The digest that names a blob (`blob/manifest.ts`): SHA-256 over its size as uint64 BE and the
+ * SHA-256 of each 1 MiB piece in order, none for an empty blob.
  */
-export function smallBlobDigest(bytes: Uint8Array): Digest {
+export function blobDigestOf(sizeBytes: number, pieceHashes: readonly Uint8Array[]): Digest {
   const size = Buffer.alloc(8)
-  size.writeBigUInt64BE(BigInt(bytes.length))
-  return bytes.length === 0 ? digestOf(size) : digestOf(size, sha256(bytes))
+  size.writeBigUInt64BE(BigInt(sizeBytes))
+  return digestOf(size, ...pieceHashes)
+}
+
+/** The blob digest of bytes that are in memory. */
+export function smallBlobDigest(bytes: Uint8Array): Digest {
+  const pieces = Array.from({ length: Math.ceil(bytes.length / PIECE_BYTES) }, (_, i) =>
+    sha256(bytes.subarray(i * PIECE_BYTES, (i + 1) * PIECE_BYTES)),
+  )
+  return blobDigestOf(bytes.length, pieces)
 }
 
 function encodeLine({ path, sizeBytes, digest }: FolderFile): string {
