@@ -17,15 +17,17 @@ PID_FILE=$STATE/$NAME.pid
 LOG=$STATE/$NAME.log
 START_SECONDS=30
 STOP_SECONDS=30
-BRIDGE=ctdbr0
+BRIDGE=ctd$(printf %s "$SOCK" | cksum | cut -c1-8)
 
 answers() { curl -sf --max-time 2 --unix-socket "$SOCK" http://engine/_ping >/dev/null 2>&1; }
 lacking() { echo "$1" >&2; exit 3; }
+# A dead process whose parent does not collect it is still listed, as a zombie.
+is_gone() { ! grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 # The pid of the engine we started for this socket, if it still runs and is still a dockerd.
 our_pid() {
   [ -f "$PID_FILE" ] || return 1
   pid=$(cat "$PID_FILE")
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
+  ! is_gone "$pid" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
 }
 report() { printf '{"started":%s,"pid":%s,"socket":"%s"}\n' "$1" "$2" "$SOCK"; }
 # Waits for a command to succeed, at most so many seconds.
@@ -37,7 +39,6 @@ wait_for() {
     sleep 0.2
   done
 }
-is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 install_engine() {
   command -v apt-get >/dev/null ||
@@ -58,11 +59,22 @@ start() {
   exec 9>"$STATE/lock"
   flock -w "$START_SECONDS" 9 || lacking 'another start of the engine hangs'
   if answers; then report false "$(our_pid || echo null)"; return; fi
+  if pid=$(our_pid); then
+    echo "the engine $pid runs and does not answer at $SOCK; its log is $LOG" >&2
+    exit 1
+  fi
+  exec_root=/var/run/docker
+  [ "$SOCK" = /var/run/docker.sock ] || exec_root=$STATE/$NAME.exec
+  # Left by an engine that was killed: the next one takes a zombie for a running process, of itself
+  # and of the containerd it keeps.
+  for file in "$STATE/$NAME.dockerd.pid" "$exec_root/containerd/containerd.pid"; do
+    if [ -f "$file" ] && is_gone "$(cat "$file")"; then rm -f "$file"; fi
+  done
   mountpoint -q /sys/fs/cgroup || lacking 'no control groups are mounted at /sys/fs/cgroup: the engine could not limit anything'
   set -- --host "unix://$SOCK" --data-root "$ROOT" --pidfile "$STATE/$NAME.dockerd.pid" --live-restore --log-level warn
   if [ "$SOCK" != /var/run/docker.sock ]; then
     ip link show "$BRIDGE" >/dev/null 2>&1 || ip link add "$BRIDGE" type bridge
-    set -- "$@" --exec-root "$STATE/$NAME.exec" --bridge "$BRIDGE" --iptables=false --ip-forward=false --ip-masq=false
+    set -- "$@" --exec-root "$exec_root" --bridge "$BRIDGE" --iptables=false --ip-forward=false --ip-masq=false
   elif ! iptables -w -L -n >/dev/null 2>&1; then
     set -- "$@" --iptables=false --ip-masq=false # Tasks have no network anyway.
   fi
@@ -88,6 +100,7 @@ stop() {
     exit 1
   fi
   rm -f "$PID_FILE"
+  ip link del "$BRIDGE" 2>/dev/null || true # Only an engine beside another one has it.
   printf '{"stopped":true,"pid":%s}\n' "$pid"
 }
 

@@ -27,7 +27,17 @@ export function engineError(error: unknown): CtdError {
 
 /** The engine answered that there is no such thing. */
 export function isGone(error: unknown): boolean {
-  return property(error, 'statusCode') === 404
+  return property(rootOf(error), 'statusCode') === 404
+}
+
+/** The engine is doing just that already, for somebody else. */
+export function isInProgress(error: unknown): boolean {
+  return property(rootOf(error), 'statusCode') === 409
+}
+
+/** What dockerode threw, also when it has been translated. */
+function rootOf(error: unknown): unknown {
+  return error instanceof CtdError ? error.cause : error
 }
 
 function property(value: unknown, name: string): unknown {

@@ -2,10 +2,11 @@
  * One container from start to end: its log, its progress, its limits in time, and how it ended.
  * What the end means for the task is judged by `docker-runtime.ts`.
  */
+import { existsSync } from 'node:fs'
 import { PassThrough, type Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type Docker from 'dockerode'
-import { CtdError, errorMessage } from '../errors.js'
+import { CtdError } from '../errors.js'
 import { CONTAINER_LIMITS as LIMITS, type TaskListener } from './container-runtime.js'
 import { answer, isGone } from './docker-errors.js'
 import type { ProgressTail } from './progress-tail.js'
@@ -32,6 +33,7 @@ export interface RunOptions {
 const POLL_MS = 1000
 /** The log may trail the exit by a moment; more than this is not waited for. */
 const LOG_END_MS = 2000
+/** Without an engine, or with an engine that claims a dead process runs. */
 const ENGINE_BACK_MS = 30_000
 const ENGINE_RETRY_MS = 500
 const KILL_MS = 30_000
@@ -64,7 +66,7 @@ export async function runContainer(
     )
     streams.push(attached)
     const logEnd = followLog(docker, attached, log.sink)
-    const oomEvents = await followOomEvents(docker, container.id, streams)
+    const events = await followEvents(docker, container.id, streams)
     await answer(() => container.start())
     const startedMs = Date.now()
     on.started?.(container.id)
@@ -72,14 +74,17 @@ export async function runContainer(
     if (signal.aborted) cancel()
     timer.handle = setTimeout(() => stop.now('timed-out'), options.timeoutMs)
     const watching = watch(options, stop, ended.signal)
-    const exitCode = await Promise.race([waitForExit(container, stop), stop.failed])
+    const exitCode = await Promise.race([waitForExit(container, stop, events.lost), stop.failed])
     const finishedMs = Date.now()
     ended.abort()
     await watching
     await Promise.race([logEnd, delay(LOG_END_MS, undefined, { ref: false })])
     await options.tail.poll()
-    const { State } = await answer(() => container.inspect())
-    const oomKilled = State.OOMKilled || oomEvents.seen
+    const { State } = await answer(() => container.inspect()).catch((error: unknown) => {
+      throw isGone(error) ? lost(error) : error
+    })
+    if (State.Dead || State.Status === 'removing') throw lost()
+    const oomKilled = State.OOMKilled || events.oomSeen
     return {
       exitCode,
       oomKilled,
@@ -189,27 +194,35 @@ async function followLog(
   await new Promise<void>((done) => sink.end(done))
 }
 
+interface EventWatch {
+  readonly oomSeen: boolean
+  /** Resolves when the engine goes away: dockerode never ends a wait that is cut off. */
+  readonly lost: Promise<void>
+}
+
 /**
  * A killed child in a pipe leaves exit code 0, and engines do not all record it in the container's
  * state: the event is the second witness.
  */
-async function followOomEvents(
+async function followEvents(
   docker: Docker,
   containerId: string,
   streams: NodeJS.ReadableStream[],
-): Promise<{ readonly seen: boolean }> {
-  const found = { seen: false }
+): Promise<EventWatch> {
   const events = await answer(() =>
     docker.getEvents({
       filters: { type: ['container'], container: [containerId], event: ['oom'] },
     }),
   )
-  events.on('data', () => {
-    found.seen = true
-  })
-  events.on('error', () => undefined) // The state is the first witness.
   streams.push(events)
-  return found
+  const found = { oomSeen: false }
+  events.on('data', () => {
+    found.oomSeen = true
+  })
+  const lost = new Promise<void>((done) => {
+    for (const event of ['end', 'close', 'error']) events.once(event, () => done())
+  })
+  return Object.assign(found, { lost })
 }
 
 /** Once per second while the container runs: its progress, and the size of its output. */
@@ -223,47 +236,69 @@ async function watch(options: RunOptions, stop: Stopper, ended: AbortSignal): Pr
 }
 
 /** Survives a restart of the engine that keeps containers alive. */
-async function waitForExit(container: Docker.Container, stop: Stopper): Promise<number> {
-  let lostAtMs: number | undefined
-  for (;;) {
-    try {
-      const result: unknown = await container.wait()
-      const code =
-        typeof result === 'object' && result !== null && 'StatusCode' in result && result.StatusCode
-      if (typeof code === 'number') return code
-      throw new CtdError('ENGINE_FAILED', 'the engine ended a wait without an exit code')
-    } catch (error) {
-      lostAtMs ??= Date.now()
-      if (isGone(error) || Date.now() - lostAtMs > ENGINE_BACK_MS) {
-        throw new CtdError(
-          'ENGINE_RESTARTED',
-          `the engine lost a running container: ${errorMessage(error)}`,
-          {
-            cause: error,
-          },
-        )
-      }
-    }
+async function waitForExit(
+  container: Docker.Container,
+  stop: Stopper,
+  engineLost: Promise<void>,
+): Promise<number> {
+  const pid = await visiblePid(container)
+  try {
+    const result: unknown = await Promise.race([container.wait(), engineLost])
+    const code =
+      typeof result === 'object' && result !== null && 'StatusCode' in result && result.StatusCode
+    if (typeof code === 'number') return code
+  } catch (error) {
+    if (isGone(error)) throw lost(error)
+  }
+  return pollForExit(container, stop, pid)
+}
+
+/**
+ * After a restart the engine is asked again and again: one that comes back while a container ends
+ * can miss the end, and would let us wait for ever.
+ */
+async function pollForExit(
+  container: Docker.Container,
+  stop: Stopper,
+  pid: number | undefined,
+): Promise<number> {
+  let lastGoodMs = Date.now()
+  let killed = false
+  while (Date.now() - lastGoodMs < ENGINE_BACK_MS) {
     await delay(ENGINE_RETRY_MS)
-    const state = await container.inspect().then(
-      (found) => found.State,
-      () => undefined,
-    )
-    // The engine ended the container with itself: not the task's doing.
-    if (
-      state !== undefined &&
-      !state.Running &&
-      stop.reason === undefined &&
-      state.ExitCode >= 137
-    ) {
-      throw new CtdError(
-        'ENGINE_RESTARTED',
-        'the engine was restarted and ended a running container',
-      )
+    let state: Docker.ContainerInspectInfo['State']
+    try {
+      state = (await container.inspect()).State
+    } catch (error) {
+      if (isGone(error)) throw lost(error)
+      continue
     }
-    if (state?.Running === true) {
-      lostAtMs = undefined
-      if (stop.reason !== undefined) stop.kill()
+    if (!state.Running) {
+      // The engine ended the container with itself: not the task's doing.
+      if (stop.reason === undefined && state.ExitCode >= 137) throw lost()
+      return state.ExitCode
+    }
+    if (pid === undefined || existsSync(`/proc/${pid}`)) lastGoodMs = Date.now()
+    if (stop.reason !== undefined && !killed) {
+      stop.kill()
+      killed = true
     }
   }
+  throw lost()
+}
+
+/** The container's first process, where the engine runs on this very machine. */
+async function visiblePid(container: Docker.Container): Promise<number | undefined> {
+  const pid = await container.inspect().then(
+    (found) => found.State.Pid,
+    () => 0,
+  )
+  return pid > 0 && existsSync(`/proc/${pid}`) ? pid : undefined
+}
+
+function lost(cause?: unknown): CtdError {
+  return new CtdError('ENGINE_RESTARTED', 'the container engine lost a running container', {
+    hint: 'the task is tried again; set "live-restore": true in Docker to keep tasks over restarts',
+    cause,
+  })
 }

@@ -16,7 +16,7 @@ import {
   type TaskOutcome,
   type TaskSpec,
 } from './container-runtime.js'
-import { answer, engineError, isGone } from './docker-errors.js'
+import { answer, engineError, isGone, isInProgress } from './docker-errors.js'
 import { findImage, loadImage } from './docker-images.js'
 import { runContainer, type EndedContainer } from './docker-run.js'
 import { auditHostConfig, auditInspect, type ContainerPolicy } from './host-config-audit.js'
@@ -209,7 +209,7 @@ export class DockerRuntime implements ContainerRuntime {
     try {
       await this.#docker.getContainer(idOrName).remove({ force: true, v: true })
     } catch (error) {
-      if (!isGone(error)) throw engineError(error)
+      if (!isGone(error) && !isInProgress(error)) throw engineError(error)
     }
   }
 }

@@ -49,19 +49,20 @@ export interface RunRecord {
 
 /** A runtime with an owner of its own, and a folder that is gone afterwards. */
 export class Bench {
-  readonly runtime = new DockerRuntime()
+  readonly runtime: DockerRuntime
   readonly owner = `test-${randomBytes(6).toString('hex')}`
   readonly folder: string
   readonly #image: ImageRef
   #count = 0
 
-  private constructor(image: ImageRef, folder: string) {
+  private constructor(image: ImageRef, folder: string, runtime: DockerRuntime) {
     this.#image = image
+    this.runtime = runtime
     this.folder = folder
   }
 
-  static async open(image: ImageRef): Promise<Bench> {
-    return new Bench(image, await mkdtemp(join(tmpdir(), 'ctd-container-')))
+  static async open(image: ImageRef, runtime = new DockerRuntime()): Promise<Bench> {
+    return new Bench(image, await mkdtemp(join(tmpdir(), 'ctd-container-')), runtime)
   }
 
   /** A task that runs a shell script; `changes` win. */
