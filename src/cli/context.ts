@@ -4,6 +4,10 @@ import { resolveHome, socketPathOf } from './home.js'
 import { createPaint } from './terminal.js'
 import type { Paint } from './terminal.js'
 
+/** For a terminal that does not tell its size. */
+export const COLUMNS_DEFAULT = 80
+export const ROWS_DEFAULT = 24
+
 export interface Context {
   readonly client: ApiClient
   readonly home: string
@@ -11,6 +15,7 @@ export interface Context {
   readonly json: boolean
   /** Width of the terminal that data goes to; undefined when piped. */
   readonly columns: number | undefined
+  readonly env: NodeJS.ProcessEnv
   readonly paint: Paint
   readonly paintError: Paint
   /** One block of data. */
@@ -27,7 +32,8 @@ export interface GlobalOptions {
 }
 
 export function createContext(options: GlobalOptions): Context {
-  const { env, stdout, stderr } = process
+  const { stdout, stderr } = process
+  const env = environment()
   const home = resolveHome(options.home, env)
   const socketPath = socketPathOf(home)
   return {
@@ -35,11 +41,21 @@ export function createContext(options: GlobalOptions): Context {
     home,
     socketPath,
     json: options.json === true,
-    columns: stdout.isTTY ? stdout.columns : undefined,
+    columns: stdout.isTTY ? stdout.columns || COLUMNS_DEFAULT : undefined,
+    env,
     paint: createPaint(stdout.isTTY, env),
     paintError: createPaint(stderr.isTTY, env),
     print: (text) => void stdout.write(`${text}\n`),
     printJson: (value) => void stdout.write(`${JSON.stringify(value, null, 2)}\n`),
     tell: (text) => void stderr.write(`${text}\n`),
   }
+}
+
+/**
+ * The environment of the command line. Read here and handed on, because the thin client cannot
+ * afford to load `config.ts`.
+ */
+export function environment(): NodeJS.ProcessEnv {
+  // oxlint-disable-next-line no-restricted-properties
+  return process.env
 }

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { CtdError, errorMessage } from '../errors.js'
-import { createContext } from './context.js'
+import { createContext, environment } from './context.js'
 import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
 import type { ResultsFlags } from './results.js'
@@ -100,7 +100,7 @@ function addNodeCommands(add: Add, act: Act): void {
   add('doctor', 'find out what keeps a daemon from working').action(
     act(async (context) => {
       const { doctorCommand } = await import('./doctor.js')
-      return await doctorCommand(context, process.env)
+      return await doctorCommand(context)
     }),
   )
 }
@@ -224,11 +224,11 @@ function readVersion(): string {
 }
 
 function tellError(error: unknown): void {
-  const paint = createPaint(process.stderr.isTTY, process.env)
+  const paint = createPaint(process.stderr.isTTY, environment())
   const code = error instanceof CtdError ? error.code : 'INTERNAL'
   const lines = [`${paint('red', `error[${code}]:`)} ${errorMessage(error)}`]
   if (error instanceof CtdError && error.hint !== undefined) lines.push(`  hint  ${error.hint}`)
-  if (code === 'INTERNAL' && process.env['CTD_DEBUG'] !== undefined && error instanceof Error) {
+  if (code === 'INTERNAL' && environment()['CTD_DEBUG'] !== undefined && error instanceof Error) {
     lines.push(error.stack ?? '')
   }
   process.stderr.write(`${lines.join('\n')}\n`)

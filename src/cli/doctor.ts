@@ -26,8 +26,8 @@ const DISK_MIN_BYTES = 5 * 1024 ** 3
 const DEFAULT_ENGINE_SOCKET = '/var/run/docker.sock'
 
 /** Exit 0 when no check fails. */
-export async function doctorCommand(context: Context, env: NodeJS.ProcessEnv): Promise<number> {
-  const engineSocket = env['CTD_ENGINE_SOCKET'] ?? DEFAULT_ENGINE_SOCKET
+export async function doctorCommand(context: Context): Promise<number> {
+  const engineSocket = context.env['CTD_ENGINE_SOCKET'] ?? DEFAULT_ENGINE_SOCKET
   const checks = await Promise.all([
     checkNode(process.versions.node),
     guarded('home', checkHome(context.home)),

@@ -52,8 +52,10 @@ const BY_CODE: Readonly<Record<string, number>> = {
   PEER_NOT_FOUND: EXIT.notFound,
 }
 
-const CAPACITY = /CAPACITY|TOO_FEW_PEERS|NO_ELIGIBLE|QUEUE_TIMEOUT|QUEUE_TIMED_OUT/
-const VERIFICATION = /DISAGREE|REJECTED|NO_MAJORITY|MISMATCH|VERDICT/
+/** Codes of jobs that found no peers, and of those whose replicas were not enough of one mind. */
+const CAPACITY = /CAPACITY|TOO_FEW_PEERS|NO_ELIGIBLE|NO_EXECUTORS|QUEUE_TIME/
+const VERIFICATION =
+  /DISAGREE|REJECTED|NO_MAJORITY|MISMATCH|^(ONE_OPERATOR|NO_ESTABLISHED|MARGIN|TOO_FEW_REVEALS)$/
 
 /** The exit code of a thrown value. */
 export function exitCodeOf(error: unknown): number {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { JobView } from '../api/daemon-port.js'
 import { CtdError } from '../errors.js'
 import type { ApiClient } from './client.js'
+import { COLUMNS_DEFAULT, ROWS_DEFAULT } from './context.js'
 import type { Context } from './context.js'
 import { jobChanges, progressLines } from './progress.js'
 import { shortJob } from './units.js'
@@ -95,7 +96,7 @@ export interface Display {
 /** Draws on stderr: a live picture on a terminal, else one line per change. */
 export function createDisplay(context: Context): Display {
   const { stderr } = process
-  if (!stderr.isTTY || process.env['CI'] !== undefined || process.env['TERM'] === 'dumb') {
+  if (!stderr.isTTY || context.env['CI'] !== undefined || context.env['TERM'] === 'dumb') {
     let before: JobView | undefined
     return {
       show(job) {
@@ -108,7 +109,10 @@ export function createDisplay(context: Context): Display {
   let height = 0
   return {
     show(job) {
-      const size = { columns: stderr.columns - 1, rows: stderr.rows }
+      const size = {
+        columns: (stderr.columns || COLUMNS_DEFAULT) - 1,
+        rows: stderr.rows || ROWS_DEFAULT,
+      }
       const lines = progressLines(job, size, Date.now(), context.paintError)
       const up = height === 0 ? '' : `\u001b[${height}A`
       stderr.write(`${up}\r\u001b[J${lines.join('\n')}\n`)

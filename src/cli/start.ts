@@ -1,10 +1,11 @@
 /** `ctd start`: the daemon in the foreground, until a signal ends it. */
+import { cpus, totalmem } from 'node:os'
 import type { NodeView, PeerView } from '../api/daemon-port.js'
 import type { Config } from '../config.js'
 import type { Context } from './context.js'
 import { EXIT } from './exit-codes.js'
 import { formatPairs, harmless } from './terminal.js'
-import { formatBytes } from './units.js'
+import { formatBytes, plainVersion } from './units.js'
 
 export interface StartFlags {
   readonly role?: string
@@ -24,7 +25,7 @@ export async function startCommand(context: Context, flags: StartFlags): Promise
   // Before anything that loads libp2p.
   await import('../network/polyfill.js')
   const { loadConfig } = await import('../config.js')
-  const config: Config = loadConfig({ flags: configFlags(context, flags), env: process.env })
+  const config: Config = loadConfig({ flags: configFlags(context, flags), env: context.env })
   const { startDaemon } = await import('../daemon.js')
   context.tell('starting …')
   const stopped = nextSignal()
@@ -75,22 +76,11 @@ function nextSignal(): Promise<string> {
 
 /** What a person needs to know once the daemon is up. */
 export function startScreen(node: NodeView, self: PeerView | undefined): string {
-  const gpus = (self?.gpus ?? []).map(
-    (gpu) => `${gpu.name} ${formatBytes(gpu.vramMiB * 1024 ** 2)}`,
-  )
-  const hardware =
-    self === undefined || self.cpuCores === 0
-      ? 'not measured yet'
-      : [
-          `${self.cpuCores} × ${self.cpuModel}`,
-          formatBytes(self.ramMiB * 1024 ** 2),
-          gpus.length === 0 ? 'no GPU' : gpus.join(', '),
-        ].join(' · ')
   const pairs: Array<readonly [string, string]> = [
     ['peer', node.peer],
     ...node.addresses.map((address, i) => [i === 0 ? 'addresses' : '', address] as const),
     ['socket', node.socket],
-    ['hardware', hardware],
+    ['hardware', hardwareText(self)],
     ['benchmark', node.benchmark],
     ['engine', node.engine],
     ['network', `${node.network} (${node.preset}), ${node.connectedPeers} peers connected`],
@@ -99,13 +89,27 @@ export function startScreen(node: NodeView, self: PeerView | undefined): string 
   const address = node.addresses.find((one) => !one.includes('/127.')) ?? node.addresses[0]
   const join = address === undefined ? '' : joinCommand(node, address)
   return [
-    `ComputeTorrent ${node.version}`,
+    `ComputeTorrent ${plainVersion(node.version)}`,
     formatPairs(pairs.map(([label, value]) => [`  ${label}`, harmless(value)])),
     '',
     '  next       ctd status',
     '             ctd train --model bert-tiny --dataset custom.csv --epochs 5',
     ...(join === '' ? [] : [`  to join    ${join}`]),
   ].join('\n')
+}
+
+/** What this machine has; what is known without the benchmark while that still runs. */
+function hardwareText(self: PeerView | undefined): string {
+  if (self === undefined || self.cpuModel === '') {
+    const model = cpus()[0]?.model ?? 'CPU'
+    return `${cpus().length} × ${model} · ${formatBytes(totalmem())} · being measured`
+  }
+  const gpus = self.gpus.map((gpu) => `${gpu.name} ${formatBytes(gpu.vramMiB * 1024 ** 2)}`)
+  return [
+    `${self.cpuCores} × ${self.cpuModel}`,
+    formatBytes(self.ramMiB * 1024 ** 2),
+    gpus.length === 0 ? 'no GPU' : gpus.join(', '),
+  ].join(' · ')
 }
 
 function joinCommand(node: NodeView, address: string): string {

@@ -71,6 +71,11 @@ export function shortPeer(peer: string): string {
   return peer.length <= 14 ? peer : `${peer.slice(0, 4)}…${peer.slice(-8)}`
 }
 
+/** `ctd/0.1.0`, as peers name their agent, → `0.1.0`. */
+export function plainVersion(agent: string): string {
+  return agent.slice(agent.lastIndexOf('/') + 1)
+}
+
 /** An error in how a command was written. */
 export function usage(message: string, hint?: string): CtdError {
   return new CtdError('USAGE', message, hint === undefined ? {} : { hint })

@@ -7,7 +7,7 @@ import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { hasEnded } from './follow.js'
 import { paintState } from './progress.js'
 import { formatPairs, formatTable, harmless } from './terminal.js'
-import { formatAge, formatBytes, shortJob, shortPeer } from './units.js'
+import { formatAge, formatBytes, plainVersion, shortJob, shortPeer } from './units.js'
 
 /** `ctd status`: the node, its jobs, the last problem and what to do about it. */
 export async function statusCommand(context: Context): Promise<number> {
@@ -23,7 +23,7 @@ export async function statusCommand(context: Context): Promise<number> {
   const counts = Object.entries(node.jobs).filter(([, count]) => count > 0)
   const pairs: Array<readonly [string, string]> = [
     ['peer', node.peer],
-    ['role', `${node.role} on ${node.network} (${node.preset}), ctd ${node.version}`],
+    ['role', `${node.role} on ${node.network} (${node.preset}), ctd ${plainVersion(node.version)}`],
     ['up', formatAge(Date.now() - node.startedMs)],
     ['peers', `${node.connectedPeers} connected`],
     ['addresses', node.addresses.join(' ')],

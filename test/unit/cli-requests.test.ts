@@ -148,6 +148,8 @@ test('exit codes follow the code of the error and the end of the job', () => {
   assert.equal(code('JOB_FAILED', { jobCode: 'CONTAINER_FAILED' }), 9)
   assert.equal(code('JOB_CANCELLED'), 10)
   assert.equal(code('JOB_FAILED', { jobCode: 'REPLICAS_DISAGREE' }), 11)
+  assert.equal(code('JOB_FAILED', { jobCode: 'MARGIN' }), 11)
+  assert.equal(code('JOB_FAILED', { jobCode: 'NO_ELIGIBLE_BIDS' }), 7)
   assert.equal(exitCodeOf(new Error('?')), 1)
   assert.equal(exitCodeOfJob(makeJob({ status: 'succeeded' })), 0)
   assert.equal(exitCodeOfJob(makeJob({ status: 'failed', code: 'CONTAINER_OOM' })), 9)
