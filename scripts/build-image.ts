@@ -25,6 +25,7 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import { DockerRuntime } from '../src/container/docker-runtime.js'
 import {
@@ -54,6 +55,7 @@ const BUSYBOX_APPLETS =
   'cat chmod cp dd echo false head id ip ln ls mkdir mkfifo sh sleep tail touch tr true wc yes'.split(
     ' ',
   )
+const LOCK_WAIT_MS = 30 * 60_000
 const PATH_ENV = '/usr/local/bin:/usr/bin:/bin'
 const CPU_IMAGE: ImageSettings = {
   name: 'computetorrent/cpu:dev',
@@ -93,10 +95,17 @@ async function main(): Promise<void> {
   const { signal } = interrupt
   await mkdir(cache, { recursive: true })
   const force = values.force || values['write-lock']
-  const built = values['test-image']
-    ? await buildTestImage(cache, force, signal)
-    : await buildCpuImage(cache, { force, writeLock: values['write-lock'] }, signal)
-  const loaded = await loadIntoEngine(built.image, built.archive, signal)
+  const unlock = await lockCache(cache, signal)
+  let built: Built
+  let loaded: string
+  try {
+    built = values['test-image']
+      ? await buildTestImage(cache, force, signal)
+      : await buildCpuImage(cache, { force, writeLock: values['write-lock'] }, signal)
+    loaded = await loadIntoEngine(built.image, built.archive, signal)
+  } finally {
+    await unlock()
+  }
   if (values.json) {
     console.log(JSON.stringify({ ...built, loaded }))
   } else {
@@ -107,6 +116,38 @@ async function main(): Promise<void> {
     console.log(`manifest      ${built.image.manifestDigest}`)
     console.log(`archive       ${built.image.archiveSha256}`)
     console.log(`in the engine ${loaded}`)
+  }
+}
+
+/** One build at a time: test files start together. @returns what gives the lock back */
+async function lockCache(cache: string, signal: AbortSignal): Promise<() => Promise<void>> {
+  const path = join(cache, 'lock')
+  const deadlineMs = Date.now() + LOCK_WAIT_MS
+  for (;;) {
+    try {
+      await writeFile(path, String(process.pid), { flag: 'wx' })
+      return () => rm(path, { force: true })
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+      const holder = Number(await readFile(path, 'utf8').catch(() => ''))
+      if (holder > 0 && !isRunning(holder)) await rm(path, { force: true })
+      if (Date.now() > deadlineMs) {
+        throw new CtdError('IMAGE_BUILD_BUSY', `another build (process ${holder}) does not end`, {
+          hint: `stop it, or delete ${path}`,
+          cause: error,
+        })
+      }
+    }
+    await delay(200, undefined, { signal })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
   }
 }
 

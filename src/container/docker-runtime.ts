@@ -35,6 +35,8 @@ import {
 export interface DockerRuntimeOptions {
   /** The engine's unix socket. */
   readonly socketPath?: string
+  /** What tasks may count on; `base` where the processor lacks AVX2. Default `avx2`. */
+  readonly instructionSet?: 'avx2' | 'base'
 }
 
 const DEFAULT_SOCKET = '/var/run/docker.sock'
@@ -57,9 +59,11 @@ interface EngineFacts {
 export class DockerRuntime implements ContainerRuntime {
   readonly #docker: Docker
   readonly #mounts = new MountAbility()
+  readonly #instructionSet: 'avx2' | 'base'
   #facts: EngineFacts | undefined
 
   constructor(options: DockerRuntimeOptions = {}) {
+    this.#instructionSet = options.instructionSet ?? 'avx2'
     this.#docker = new Docker({ socketPath: options.socketPath ?? DEFAULT_SOCKET })
   }
 
@@ -124,6 +128,7 @@ export class DockerRuntime implements ContainerRuntime {
       imageId,
       runtimeName: runtime,
       user: taskUser(),
+      instructionSet: this.#instructionSet,
       gpuDriver: facts.cdi ? 'cdi' : 'nvidia',
     }
     const container = await this.#create({ ...spec, inputs: folder.inputs }, layout)

@@ -60,6 +60,7 @@ function layoutFor(spec: TaskSpec): RunLayout {
     imageId: `sha256:${spec.image.configDigest}`,
     runtimeName: spec.isolation,
     user: '65534:65534',
+    instructionSet: 'avx2',
     gpuDriver: spec.pids % 2 === 0 ? 'cdi' : 'nvidia',
   }
 }
@@ -138,6 +139,13 @@ describe('createOptions', () => {
       options.Env?.some((item) => item.includes(EXAMPLE.owner)),
       false,
     )
+  })
+
+  test('a machine without AVX2 gets flags it can run, and never those of the other class', () => {
+    const { Env = [] } = createOptions(EXAMPLE, { ...layoutFor(EXAMPLE), instructionSet: 'base' })
+    assert.ok(Env.includes('ATEN_CPU_CAPABILITY=default'))
+    assert.ok(Env.includes('OPENBLAS_CORETYPE=Prescott'))
+    assert.ok(!Env.some((item) => /avx2|haswell/i.test(item)))
   })
 
   const bad: readonly (readonly [string, Partial<TaskSpec>])[] = [
