@@ -33,7 +33,7 @@ const LANGUAGES: ReadonlyMap<string, string> = new Map([
   ['ukr', 'Ukrainian'],
 ])
 
-/** Longest phrase; with its start and end tokens it fits 64. */
+/** Longest phrase; with its start and end tokens it fits 64, to which batches are then trimmed. */
 const PHRASE_BYTES = 60
 /** Shorter ones (a lone "and", a number) say nothing about their language. */
 const PHRASE_MIN_BYTES = 16
@@ -99,11 +99,10 @@ if (path === undefined) {
   process.stderr.write('usage: node --import tsx scripts/dataset.ts <file.csv>\n')
   process.exit(2)
 }
-const limit = Number(process.argv[3] ?? PHRASES_PER_LANGUAGE)
 const lines = ['text,label']
 for (const [file, label] of LANGUAGES) {
   const all = [...new Set(paragraphs(declaration(file)).flatMap(phrases))]
-  for (const text of spread(all, limit)) lines.push(`${cell(text)},${label}`)
+  for (const text of spread(all, PHRASES_PER_LANGUAGE)) lines.push(`${cell(text)},${label}`)
 }
 writeFileSync(path, `${lines.join('\r\n')}\r\n`)
 process.stdout.write(`${path}: ${lines.length - 1} rows, ${LANGUAGES.size} labels\n`)

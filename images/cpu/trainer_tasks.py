@@ -19,6 +19,8 @@ IN, OUT = os.environ.get("CTD_IN", "/in"), os.environ.get("CTD_OUT", "/out")
 PROGRESS_EVERY_S = 0.5
 LENGTH_MULTIPLE = 8
 NLL_SCALE = 2**20
+# Parameters that the optimiser works on at a time.
+PIECE = 2**22
 
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
@@ -127,8 +129,7 @@ class FlatParameters:
     """All parameters in one buffer, so that an optimiser's step is a few long operations."""
 
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        self.start = torch.cat([tensor.reshape(-1) for tensor in weights.values()])
-        self.values = self.start.clone()
+        self.values = torch.cat([tensor.reshape(-1) for tensor in weights.values()])
         self.gradients = torch.zeros_like(self.values)
         self.named: dict[str, torch.Tensor] = {}
         position = 0
@@ -139,43 +140,39 @@ class FlatParameters:
             self.named[name] = leaf
             position = end
 
-    def split(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
-        sizes = [leaf.numel() for leaf in self.named.values()]
-        parts = flat.split(sizes)
-        return {n: p.view(leaf.shape) for (n, leaf), p in zip(self.named.items(), parts)}
-
 
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019) with gradient clipping, on flat buffers.
 
     Weight decay spares biases and layer norms, that is every parameter of one dimension. Own
-    code, because torch's optimisers load the compiler on first use, which costs seconds.
+    code, because torch's optimisers load the compiler on first use, which costs seconds. Works
+    piece by piece, so that no temporary is as large as the model.
     """
 
     def __init__(self, parameters: FlatParameters, constants: dict) -> None:
-        self.parameters = parameters
         self.constants = constants
-        self.first = torch.zeros_like(parameters.values)
-        self.second = torch.zeros_like(parameters.values)
-        decays = [
-            torch.full((leaf.numel(),), float(leaf.dim() > 1)) for leaf in parameters.named.values()
-        ]
-        self.decay = torch.cat(decays) * constants["weightDecay"]
+        self.named = parameters.named
+        self.gradients = parameters.gradients.split(PIECE)
+        moments = [torch.zeros_like(parameters.values).split(PIECE) for _ in range(2)]
+        self.pieces = list(zip(parameters.values.split(PIECE), self.gradients, *moments))
         self.steps = 0
 
     def step(self, learning_rate: float) -> None:
         beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        gradients, values = self.parameters.gradients, self.parameters.values
-        norm = math.sqrt(float(gradients.double().square().sum()))
-        if norm > self.constants["clipNorm"]:
-            gradients.mul_(self.constants["clipNorm"] / norm)
+        squares = [float(piece.double().square_().sum()) for piece in self.gradients]
+        norm = math.sqrt(math.fsum(squares))
+        clip = min(1.0, self.constants["clipNorm"] / norm) if norm > 0 else 1.0
         self.steps += 1
-        self.first.mul_(beta1).add_(gradients, alpha=1 - beta1)
-        self.second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
         correction1, correction2 = 1 - beta1**self.steps, 1 - beta2**self.steps
-        divisor = (self.second / correction2).sqrt_().add_(self.constants["epsilon"])
-        values.sub_(self.decay * values, alpha=learning_rate)
-        values.addcdiv_(self.first, divisor, value=-learning_rate / correction1)
+        for parameter in self.named.values():
+            if parameter.dim() > 1:
+                parameter.mul_(1 - learning_rate * self.constants["weightDecay"])
+        for values, gradients, first, second in self.pieces:
+            gradients.mul_(clip)
+            first.mul_(beta1).add_(gradients, alpha=1 - beta1)
+            second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
+            divisor = (second / correction2).sqrt_().add_(self.constants["epsilon"])
+            values.addcdiv_(first, divisor, value=-learning_rate / correction1)
 
 
 def learn(
@@ -220,7 +217,8 @@ def learn(
 
 def train(task: dict) -> None:
     """H local steps; writes what the weights lost on the way (W_start - W_end), quantised."""
-    parameters = FlatParameters(read_weights(f"{IN}/weights.safetensors", task["model"]))
+    weights = read_weights(f"{IN}/weights.safetensors", task["model"])
+    parameters = FlatParameters(weights)
     tokens, labels = read_rows(f"{IN}/data.safetensors", task["model"])
     stream = batches(task["seed"], len(labels), task["batchSize"], task["startStep"])
 
@@ -229,12 +227,12 @@ def train(task: dict) -> None:
         return tokens[rows], labels[rows]
 
     metrics = learn(task, parameters, batch_of)
-    delta = parameters.split(parameters.start - parameters.values)
     files = {}
-    for name, tensor in delta.items():
-        if not bool(torch.isfinite(tensor).all()):
+    for name, start in weights.items():
+        delta = start - parameters.named[name].detach()
+        if not bool(torch.isfinite(delta).all()):
             raise NotFinite(f"the update of {name} is not finite")
-        files[name], files[f"{name}::scale"] = tensors.quantise(tensor)
+        files[name], files[f"{name}::scale"] = tensors.quantise(delta)
     tensors.write_tensors(f"{OUT}/delta.safetensors", files)
     tensors.write_json(f"{OUT}/metrics.json", metrics)
 

@@ -23,8 +23,9 @@ class BadInput(Exception):
 def read_tensors(path: str) -> dict[str, torch.Tensor]:
     """Reads a whole file; the tensors share one buffer."""
     try:
+        buffer = bytearray(os.path.getsize(path))
         with open(path, "rb") as file:
-            buffer = bytearray(file.read())
+            file.readinto(buffer)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from error
     length = int.from_bytes(buffer[:8], "little")
