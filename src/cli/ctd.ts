@@ -14,6 +14,9 @@ import type { StartFlags } from './start.js'
 import type { RunFlags, TrainFlags } from './submit.js'
 import { createPaint } from './terminal.js'
 
+/** For what is still being written when the work is over. */
+const EXIT_GRACE_MS = 2_000
+
 /** Runs a command line and gives its exit code; errors are told on stderr. */
 async function main(argv: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.ok
@@ -240,3 +243,5 @@ process.stdout.on('error', (error) => {
   throw error
 })
 process.exitCode = await main(process.argv)
+// A start that failed half way may leave sockets open; they must not keep the program.
+setTimeout(() => process.exit(), EXIT_GRACE_MS).unref()
