@@ -45,7 +45,9 @@ function trainResult(plan: Plan, need: (batch: number, slot: number) => ResultOu
   if (model?.file === undefined) throw new InvariantError('a train job has a model')
   const hash = need(model.batch, model.slot).files?.get(model.file)?.digest
   if (hash === undefined) throw new InvariantError('the model was not read')
-  const evaluations = (plan.batches.at(-1) ?? []).map(({ batch, slot }) => need(batch, slot).metrics)
+  const evaluations = (plan.batches.at(-1) ?? []).map(
+    ({ batch, slot }) => need(batch, slot).metrics,
+  )
   const sum = (name: string): number =>
     evaluations.reduce((total, metrics) => total + (metrics[name] ?? 0), 0)
   const n = sum('n')

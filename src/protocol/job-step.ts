@@ -17,14 +17,7 @@ import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
 import { keysOf } from './ballot.js'
 import { encodeResult, jobResult } from './job-result.js'
 import { outputOf } from './job.js'
-import type {
-  BatchState,
-  JobContext,
-  JobEffect,
-  JobEvent,
-  JobRunState,
-  OutputFile,
-} from './job.js'
+import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
 import { listedFiles, offeredAuditPpm } from './slot-chain.js'
@@ -116,7 +109,9 @@ function startReady(
     const ready = resolveInputs(context, state, slot)
     if (ready === undefined) continue
     const event: AssignmentEvent = { type: 'taskReady', slot: slot.slot, nowMs, ...ready }
-    effects.push(...passOn(context, state, batch, stepAssignment(context, assignment, event), nowMs))
+    effects.push(
+      ...passOn(context, state, batch, stepAssignment(context, assignment, event), nowMs),
+    )
   }
   return effects
 }
@@ -200,7 +195,11 @@ function onPeersAsked(
   return [
     { type: 'publish', opened: offer, to: event.peers },
     { type: 'timer', name: timerName(batch, 'bids'), ms: context.bidWindowMs },
-    notify('task:offered', { batch: batch.index, attempt: batch.attempt, asked: event.peers.length }),
+    notify('task:offered', {
+      batch: batch.index,
+      attempt: batch.attempt,
+      asked: event.peers.length,
+    }),
   ]
 }
 
@@ -256,7 +255,10 @@ function passOn(
           state.code = ''
           state.reason = ''
         }
-        const weights = [...effect.election.weights].map(([peer, ppm]) => ({ peer, ppm: Number(ppm) }))
+        const weights = [...effect.election.weights].map(([peer, ppm]) => ({
+          peer,
+          ppm: Number(ppm),
+        }))
         const { young, slots } = effect.election
         const rankings = slots.map((slot) => slot.ranking)
         return [
@@ -329,7 +331,9 @@ function receiptExecutors(
 /** `CODE: words` of a receipt's reason. */
 export function splitReason(reason: string): { code: string; reason: string } {
   const at = reason.indexOf(': ')
-  return at < 0 ? { code: reason, reason } : { code: reason.slice(0, at), reason: reason.slice(at + 2) }
+  return at < 0
+    ? { code: reason, reason }
+    : { code: reason.slice(0, at), reason: reason.slice(at + 2) }
 }
 
 /** The reveal of one who agreed. */
@@ -444,7 +448,8 @@ function onRestarted(context: JobContext, state: JobRunState, nowMs: number): Jo
     const isOpen = (context.plan.batches[batch.index] ?? []).some(
       (slot) => !batch.outputs.has(slot.slot),
     )
-    const isHanging = batch.status === 'assigned' || batch.status === 'asking' || batch.status === 'retrying'
+    const isHanging =
+      batch.status === 'assigned' || batch.status === 'asking' || batch.status === 'retrying'
     if (!isOpen || !isHanging) continue
     batch.status = 'asking'
     batch.waitingSinceMs = nowMs

@@ -37,7 +37,9 @@ export function codeBytes(
  */
 export function assertManifest(network: string, opened: Opened<'manifest'>): Plan {
   const { message } = opened
-  if (!verifySignature(message.publisher, codeBytes(network, message), message.publisherSignature)) {
+  if (
+    !verifySignature(message.publisher, codeBytes(network, message), message.publisherSignature)
+  ) {
     throw new CtdError('CODE_SIGNATURE_INVALID', "the publisher's signature does not verify", {
       hint: 'image, command or inputs were changed after they were signed',
     })

@@ -72,7 +72,10 @@ export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs'>): Plan {
   const plan =
     spec.kind === 'train'
       ? planTrain(spec)
-      : planRun(spec, manifest.inputs.map(({ name }) => name))
+      : planRun(
+          spec,
+          manifest.inputs.map(({ name }) => name),
+        )
   assertSize(plan)
   return plan
 }
@@ -128,7 +131,9 @@ function planTrain(spec: TrainSpec): Plan {
 }
 
 function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
-  return batches.map((slots, batch) => slots.map((slot, index) => ({ ...slot, batch, slot: index })))
+  return batches.map((slots, batch) =>
+    slots.map((slot, index) => ({ ...slot, batch, slot: index })),
+  )
 }
 
 function numbered(index: number): string {

@@ -64,7 +64,14 @@ export function verifySlot(source: ChainSource, receipt: Opened<'receipt'>): Ver
   const election = electionFor(source, ballot)
   const state = new SlotReplay(source, ballot, election, receipt)
   for (const link of links) state.take(link)
-  return state.conclude([source.manifest, ballot.offer, ballot.frozenBids, ballot.frozenOpenings, ...links, receipt])
+  return state.conclude([
+    source.manifest,
+    ballot.offer,
+    ballot.frozenBids,
+    ballot.frozenOpenings,
+    ...links,
+    receipt,
+  ])
 }
 
 function electionFor(source: ChainSource, ballot: Ballot): Election {
@@ -84,7 +91,11 @@ function walk(source: ChainSource, receipt: Opened<'receipt'>): Chain {
   for (let i = 0; i < LINKS_MAX; i++) {
     const link = need(source, id)
     if (link.kind === 'freezeOpenings') return { ballot: ballotOf(source, link), links }
-    if (link.kind !== 'task' && link.kind !== 'freezeCommitments' && link.kind !== 'freezeReveals') {
+    if (
+      link.kind !== 'task' &&
+      link.kind !== 'freezeCommitments' &&
+      link.kind !== 'freezeReveals'
+    ) {
       throw invalid('CHAIN_INVALID', `a ${link.kind} inside the chain of a slot`)
     }
     links.unshift(link)
@@ -95,7 +106,8 @@ function walk(source: ChainSource, receipt: Opened<'receipt'>): Chain {
 
 function need(source: ChainSource, id: string): AnyOpened {
   const found = source.get(id)
-  if (found === undefined) throw invalid('CHAIN_BROKEN', `the message ${id.slice(0, 16)} is missing`)
+  if (found === undefined)
+    throw invalid('CHAIN_BROKEN', `the message ${id.slice(0, 16)} is missing`)
   return found
 }
 
@@ -144,12 +156,7 @@ class SlotReplay {
   #reveals = new Map<PeerId, Opened<'reveal'>>()
   #verdict: SlotVerdict | undefined
 
-  constructor(
-    source: ChainSource,
-    ballot: Ballot,
-    election: Election,
-    receipt: Opened<'receipt'>,
-  ) {
+  constructor(source: ChainSource, ballot: Ballot, election: Election, receipt: Opened<'receipt'>) {
     this.#source = source
     this.#ballot = ballot
     this.#receipt = receipt
@@ -157,7 +164,8 @@ class SlotReplay {
     this.#election = election
     this.#wanted = ballot.offer.message.replicas
     const ranking = election.slots[receipt.message.slot]?.ranking
-    if (ranking === undefined) throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
+    if (ranking === undefined)
+      throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
     this.#ranking = ranking
     assertStewards(ballot.offer, receipt.authors)
   }
@@ -181,7 +189,8 @@ class SlotReplay {
       message.batch === expected.batch &&
       message.slot === expected.slot &&
       taskIdOf(message) === toHex(expected.taskId)
-    if (!isOurs) throw invalid('CHAIN_INVALID', 'a task in the chain is another than that of the receipt')
+    if (!isOurs)
+      throw invalid('CHAIN_INVALID', 'a task in the chain is another than that of the receipt')
     if (message.seats <= (this.#task?.message.seats ?? 0) || message.seats > this.#ranking.length) {
       throw invalid('CHAIN_INVALID', 'a task calls nobody new, or more than the ranking holds')
     }
@@ -220,7 +229,10 @@ class SlotReplay {
       }
     }
     if (now.size < LIMITS.replicasMin || now.size > this.#wanted) {
-      throw invalid('CHAIN_INVALID', `${now.size} commitments were frozen, ${this.#wanted} were due`)
+      throw invalid(
+        'CHAIN_INVALID',
+        `${now.size} commitments were frozen, ${this.#wanted} were due`,
+      )
     }
     this.#commitments = now
     this.#freezes += 1
@@ -298,7 +310,8 @@ class SlotReplay {
     if (task === undefined) throw invalid('CHAIN_INVALID', 'a receipt without a task')
     const verdict = this.#verdict ?? this.#judge(true)
     const accepted = message.verdict === 'accepted'
-    const isDerived = accepted === (verdict.kind === 'accept' && this.#previous.kind === 'freezeReveals')
+    const isDerived =
+      accepted === (verdict.kind === 'accept' && this.#previous.kind === 'freezeReveals')
     if (!isDerived || message.young !== this.#election.young) {
       throw invalid('VERDICT_MISMATCH', 'the receipt tells another verdict than the reveals give')
     }
@@ -318,7 +331,9 @@ class SlotReplay {
       accepted,
       outputRoot: toHex(message.outputRoot) as Digest,
       metrics: reveal === undefined ? {} : parseMetrics(reveal.message.metrics),
-      files: agreed.map((peer) => listedFiles(this.#reveals.get(peer))).find((files) => files !== undefined),
+      files: agreed
+        .map((peer) => listedFiles(this.#reveals.get(peer)))
+        .find((files) => files !== undefined),
       agreed,
       dissented: verdict.kind === 'accept' ? verdict.dissented : [],
       young: this.#election.young,
@@ -347,7 +362,10 @@ class SlotReplay {
     const peers = told.map((executor) => peerIdFromPublicKey(executor.peer))
     const isOrdered = peers.every((peer, i) => {
       const before = peers[i - 1]
-      return called.includes(peer) && (before === undefined || called.indexOf(before) < called.indexOf(peer))
+      return (
+        called.includes(peer) &&
+        (before === undefined || called.indexOf(before) < called.indexOf(peer))
+      )
     })
     const isComplete = verdict.kind !== 'accept' || peers.length === called.length
     const hasAll = [...derived.keys()].every((peer) => peers.includes(peer))
@@ -371,7 +389,9 @@ class SlotReplay {
     }
     const allowed = this.#commitments.has(peer) ? ['withheld'] : ['timed-out', 'failed']
     const isOwner = operator === this.#operatorOf(peer)
-    return allowed.includes(told.outcome) && isOwner && told.durationMs === 0 && told.root.length === 0
+    return (
+      allowed.includes(told.outcome) && isOwner && told.durationMs === 0 && told.root.length === 0
+    )
   }
 
   #operatorOf(peer: PeerId): PeerId | undefined {
@@ -383,7 +403,9 @@ class SlotReplay {
 }
 
 /** The files a reveal lists; undefined where the listing is left out or is not that of the root. */
-export function listedFiles(reveal: Opened<'reveal'> | undefined): readonly FolderFile[] | undefined {
+export function listedFiles(
+  reveal: Opened<'reveal'> | undefined,
+): readonly FolderFile[] | undefined {
   const listing = reveal?.message.listing
   if (reveal === undefined || listing === undefined) return undefined
   if (smallBlobDigest(listing) !== toHex(reveal.message.outputRoot)) return undefined

@@ -34,7 +34,8 @@ export function onTaskReady(
   event: Extract<AssignmentEvent, { type: 'taskReady' }>,
 ): AssignmentEffect[] {
   const slot = state.slots[event.slot]
-  if (slot === undefined || slot.phase !== 'waiting' || state.frozenOpenings === undefined) return []
+  if (slot === undefined || slot.phase !== 'waiting' || state.frozenOpenings === undefined)
+    return []
   slot.inputs = [...event.inputs]
   slot.providers = [...event.providers].slice(0, LIMITS.providersPerTask)
   slot.tail = state.frozenOpenings.id

@@ -3,14 +3,7 @@
  * on its own. What fails here is the sender's fault at any time and in any state.
  */
 import { Capability } from './generated/capability.js'
-import {
-  Bid,
-  Decline,
-  FreezeBids,
-  FreezeOpenings,
-  Offer,
-  VrfOpen,
-} from './generated/election.js'
+import { Bid, Decline, FreezeBids, FreezeOpenings, Offer, VrfOpen } from './generated/election.js'
 import { JobEnd, JobManifest } from './generated/job.js'
 import {
   Commitment,
@@ -76,7 +69,10 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     maxBytes: 4 * KiB,
     certificate: false,
     check: (m) =>
-      is32(m.vrfKey) && is32(m.operator) && upTo(m.gpus, LIMITS.gpusPerPeer) && upTo(m.isolation, 8),
+      is32(m.vrfKey) &&
+      is32(m.operator) &&
+      upTo(m.gpus, LIMITS.gpusPerPeer) &&
+      upTo(m.isolation, 8),
   },
   manifest: {
     id: 2,

@@ -205,7 +205,11 @@ export class FakeExecutor {
     const behaviour = this.#behaviourFor(task)
     if (behaviour === 'silent' || this.#copying.has(key)) return []
     if (typeof behaviour === 'object' && 'fails' in behaviour) {
-      const failure = { taskId: fromHex(taskIdOf(message)), code: behaviour.fails, reason: 'exit 1' }
+      const failure = {
+        taskId: fromHex(taskIdOf(message)),
+        code: behaviour.fails,
+        reason: 'exit 1',
+      }
       return [seal(NETWORK, 'failure', failure, this.signer)]
     }
     if (behaviour === 'copier') {
@@ -295,7 +299,10 @@ export class FakeExecutor {
     if (this.behaviour !== 'copier' || this.#replicas.has(key)) return []
     const copied = this.#rig.record
       .ofKind('commitment')
-      .some(({ author, message }) => author === this.peerId && toHex(message.taskId) === key.slice(0, 64))
+      .some(
+        ({ author, message }) =>
+          author === this.peerId && toHex(message.taskId) === key.slice(0, 64),
+      )
     if (!copied || seen.author === this.peerId) return []
     return [seal(NETWORK, 'reveal', seen.message, this.signer)]
   }
@@ -317,7 +324,10 @@ export class Rig {
   /** What the requester's daemon saw. */
   readonly record: JobRecord
   readonly events: JobEvent[] = []
-  readonly notes: Array<{ readonly event: string; readonly fields: Readonly<Record<string, unknown>> }> = []
+  readonly notes: Array<{
+    readonly event: string
+    readonly fields: Readonly<Record<string, unknown>>
+  }> = []
   readonly published: AnyOpened[] = []
   state: JobRunState
   nowMs = START_MS
@@ -413,7 +423,9 @@ export class Rig {
         this.push({ type: 'peersAsked', batch: effect.batch, peers: [...this.connected], nowMs })
         return
       case 'weigh': {
-        const standings = new Map(effect.bids.map((bid) => [bid.author, this.standingOf(bid.author)]))
+        const standings = new Map(
+          effect.bids.map((bid) => [bid.author, this.standingOf(bid.author)]),
+        )
         const event: AssignmentEvent = {
           type: 'standings',
           standings,
@@ -469,7 +481,12 @@ export class Rig {
       const lease = this.#leases.get(`${toHex(answer.message.taskId)}/${answer.author}`)
       if (lease !== undefined) this.#timers.delete(lease)
     }
-    this.push({ type: 'assignment', batch, event: { type: 'message', opened: answer, nowMs }, nowMs })
+    this.push({
+      type: 'assignment',
+      batch,
+      event: { type: 'message', opened: answer, nowMs },
+      nowMs,
+    })
     if (answer.kind !== 'commitment' && answer.kind !== 'reveal') return
     for (const executor of this.executors) {
       if (executor.peerId === answer.author) continue
@@ -480,7 +497,8 @@ export class Rig {
   #batchOf(answer: Collected): number | undefined {
     const { message } = answer
     if ('taskId' in message) return this.record.taskOf(toHex(message.taskId))?.message.batch
-    const id = 'offer' in message ? message.offer : 'frozenBids' in message ? message.frozenBids : undefined
+    const id =
+      'offer' in message ? message.offer : 'frozenBids' in message ? message.frozenBids : undefined
     return id && this.record.offerOf(toHex(id))?.message.batch
   }
 
@@ -526,9 +544,7 @@ export class Rig {
   }
 
   #fireTimer(): boolean {
-    const due = [...this.#timers].sort(
-      ([, a], [, b]) => a.dueMs - b.dueMs || a.order - b.order,
-    )[0]
+    const due = [...this.#timers].sort(([, a], [, b]) => a.dueMs - b.dueMs || a.order - b.order)[0]
     if (due === undefined) return false
     const [name, timer] = due
     this.#timers.delete(name)
@@ -604,13 +620,15 @@ export class Rig {
   }
 
   #pathsOf(slot: PlannedSlot): string[] {
-    const sources = this.plan.batches.flat().flatMap(({ inputs }) =>
-      inputs.flatMap(({ source }) =>
-        source.kind === 'slot' && source.batch === slot.batch && source.slot === slot.slot
-          ? [source.path]
-          : [],
-      ),
-    )
+    const sources = this.plan.batches
+      .flat()
+      .flatMap(({ inputs }) =>
+        inputs.flatMap(({ source }) =>
+          source.kind === 'slot' && source.batch === slot.batch && source.slot === slot.slot
+            ? [source.path]
+            : [],
+        ),
+      )
     const artifacts = this.plan.artifacts.flatMap(({ batch, slot: index, file }) =>
       batch === slot.batch && index === slot.slot && file !== undefined ? [file] : [],
     )
@@ -659,11 +677,13 @@ export class Rig {
 
   /** Outcomes of an executor over all receipts. */
   outcomesOf(peer: PeerId): string[] {
-    return this.record.ofKind('receipt').flatMap(({ message }) =>
-      message.executors.flatMap((executor) =>
-        peerIdFromPublicKey(executor.peer) === peer ? [executor.outcome] : [],
-      ),
-    )
+    return this.record
+      .ofKind('receipt')
+      .flatMap(({ message }) =>
+        message.executors.flatMap((executor) =>
+          peerIdFromPublicKey(executor.peer) === peer ? [executor.outcome] : [],
+        ),
+      )
   }
 
   /** Steps a fresh state through the recorded events and gives it with what was published. */
