@@ -25,6 +25,7 @@ import { ProgressTail } from './progress-tail.js'
 import { cancelledBeforeStart, judgeRun } from './task-outcome.js'
 import {
   folderBytes,
+  isWorkFolder,
   MountAbility,
   mountedWorkFolders,
   prepareWorkFolder,
@@ -171,7 +172,7 @@ export class DockerRuntime implements ContainerRuntime {
       await this.#removeContainer(Id)
       removed += 1
       const workDir = Labels[LABELS.workDir]
-      if (workDir !== undefined) await removeWorkFolder(workDir)
+      if (workDir !== undefined && (await isWorkFolder(workDir))) await removeWorkFolder(workDir)
     }
     for (const { taskKey, workDir } of await mountedWorkFolders(owner)) {
       if (keep.has(taskKey)) continue

@@ -81,7 +81,7 @@ export function parseProgressLine(text: string): ProgressLine | undefined {
   const metrics = new Map<string, number>()
   for (const [name, number] of candidates) {
     if (metrics.size >= LIMITS.progressMetrics) break
-    if (METRIC_NAME.test(name) && typeof number === 'number' && !metrics.has(name))
+    if (METRIC_NAME.test(name) && Number.isFinite(number) && !metrics.has(name))
       metrics.set(name, number)
   }
   return {

@@ -89,6 +89,14 @@ export async function removeWorkFolder(workDir: string): Promise<void> {
   await rm(workDir, { recursive: true, force: true, maxRetries: 3, retryDelay: 100 })
 }
 
+/** Whether a path that a container's label names is a work folder: labels can be set by others. */
+export async function isWorkFolder(path: string): Promise<boolean> {
+  const parts = ['in', 'out', 'progress', 'copies'].map((name) => lstat(join(path, name)))
+  return (await Promise.allSettled(parts)).every(
+    (part) => part.status === 'fulfilled' && part.value.isDirectory(),
+  )
+}
+
 /**
  * Finds the work folders of an owner by the label its progress mounts bear: they outlive the
  * process that made them, and the containers.

@@ -62,6 +62,13 @@ describe('parseProgressLine', () => {
     )
   })
 
+  test('a metric beyond all numbers is left out', () => {
+    assert.deepEqual(
+      parseProgressLine('{"step":1,"metrics":{"a":1e999,"b":null,"c":3}}')?.metrics,
+      { c: 3 },
+    )
+  })
+
   test('a metric named __proto__ changes nothing', () => {
     const line = parseProgressLine('{"step":1,"metrics":{"__proto__":1,"ok":2}}')
     assert.equal(line?.metrics['ok'], 2)
