@@ -141,7 +141,7 @@ export const jobStatusSchema = z.looseObject({
 
 export const resultsSchema = z.looseObject({
   id: z.string(),
-  accuracy: z.number().optional(),
+  accuracy: z.number().nullable().optional(),
   hash: z.string().optional(),
 })
 
