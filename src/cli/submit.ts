@@ -224,7 +224,8 @@ export function showEnd(context: Context, job: JobView): void {
   ]
   if (job.endedMs !== null) pairs.push(['took', formatAge(job.endedMs - job.createdMs)])
   for (const [key, value] of Object.entries(job.result ?? {})) {
-    if (key !== 'id' && value !== null) pairs.push([key, typeof value === 'string' ? value : JSON.stringify(value)])
+    if (key !== 'id' && value !== null)
+      pairs.push([key, typeof value === 'string' ? value : JSON.stringify(value)])
   }
   if (job.code !== '') pairs.push(['code', job.code])
   if (job.reason !== '') pairs.push(['reason', job.reason])
