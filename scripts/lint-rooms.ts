@@ -22,7 +22,7 @@ interface RoomRules {
   readonly packages?: readonly string[]
 }
 
-const BASE = ['errors.ts', 'clock.ts', 'log.ts', 'metrics.ts', 'events.ts']
+const BASE = ['errors.ts', 'clock.ts', 'log.ts', 'metrics.ts', 'events.ts', 'version.ts']
 const LAW = ['protocol', 'training', 'wire']
 const TOOLS = ['network', 'blob', 'container', 'hardware', 'store']
 const PEOPLE = ['requester', 'executor', 'steward', 'witness']
@@ -63,6 +63,7 @@ const ROOMS: Readonly<Record<string, RoomRules>> = {
   cli: door,
   dashboard: door,
   'errors.ts': { values: [] },
+  'version.ts': { values: [] },
   'clock.ts': { values: ['errors.ts'] },
   'log.ts': { values: ['errors.ts'] },
   'metrics.ts': { values: ['errors.ts'] },
