@@ -17,6 +17,7 @@ import type { Clock } from './clock.js'
 import type { Config } from './config.js'
 import type { ContainerRuntime } from './container/container-runtime.js'
 import { DockerRuntime } from './container/docker-runtime.js'
+import { errorMessage } from './errors.js'
 import { Events } from './events.js'
 import { createExecute } from './executor/execute.js'
 import { Executor } from './executor/executor.js'
@@ -434,11 +435,23 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     node: () =>
       nodeView({ config, self, startedMs, transport, hardware, executor, requester, agent: AGENT }),
   })
-  const server = createApiServer(port, { socketPath: config.socket })
+  const server = createApiServer(port, {
+    socketPath: config.socket,
+    onUnexpectedError: (error) => {
+      log('api').error({ detail: errorMessage(error) }, 'a request failed')
+    },
+  })
 
   await runtime.cleanUp(self, []).catch(() => 0) // No engine: nothing was left running.
   await transport.start()
-  await server.start()
+  try {
+    await server.start()
+  } catch (error) {
+    await transport.stop()
+    await datastore.close()
+    await store.close()
+    throw error
+  }
   const stopping = new AbortController()
   const ready = hardware.measure(stopping.signal).then(() => announcer.announce())
   ready.catch((error: unknown) => {

@@ -6,6 +6,7 @@ import type { BlobTransfer } from '../blob/blob-transfer.js'
 import { CtdError, errorMessage } from '../errors.js'
 import type { Events } from '../events.js'
 import type { JobContext } from '../protocol/job.js'
+import { buildTranscript } from '../protocol/transcript.js'
 import type { JobRunner } from '../requester/job-runner.js'
 import type { Requester } from '../requester/requester.js'
 import { encodeFolder } from '../wire/folder.js'
@@ -156,10 +157,7 @@ export class LocalPort implements DaemonPort {
   async transcript(id: string, signal: AbortSignal): Promise<Uint8Array> {
     const found = this.#find(id)
     const record = this.#parts.inbox.record(found?.context.jobId ?? id)
-    if (record?.end !== undefined) {
-      const { buildTranscript } = await import('../protocol/transcript.js')
-      return buildTranscript(this.#parts.network, record)
-    }
+    if (record?.end !== undefined) return buildTranscript(this.#parts.network, record)
     if (found === undefined) return this.#askHolders('job-transcript', id, signal)
     throw new CtdError('JOB_NOT_ENDED', 'the job has not ended yet', {
       hint: `wait for it: ctd ps, or ctd logs ${id.slice(0, 8)}`,

@@ -244,7 +244,8 @@ export class JobRunner {
     const { batch, slot, peer } = effect.fields
     if (typeof batch !== 'number' || typeof slot !== 'number') return
     if (effect.event === 'task:called' && typeof peer === 'string') {
-      this.#leases.grant({ batch, slot, peer: peer as PeerId })
+      const isConnected = this.#components.connectedPeers().some((other) => other === peer)
+      this.#leases.grant({ batch, slot, peer: peer as PeerId }, isConnected)
     }
     if (effect.event === 'task:accepted' || effect.event === 'task:rejected') {
       this.#leases.endSlot(batch, slot)

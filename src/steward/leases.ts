@@ -27,8 +27,9 @@ export class Leases {
     this.#options = options
   }
 
-  grant(lease: Lease): void {
-    this.#arm(lease, this.#options.leaseMs)
+  /** An executor that is not connected when it is called gets the short lease at once. */
+  grant(lease: Lease, isConnected: boolean): void {
+    this.#arm(lease, isConnected ? this.#options.leaseMs : this.#options.graceMs)
   }
 
   /** A heartbeat. False where there is no such lease: it expired, or was never granted. */
