@@ -50,6 +50,7 @@ interface Check {
 
 const CHECK_DEADLINE_MS = 5 * MINUTE_MS
 const CHECKS: readonly Check[] = [
+  { name: 'packages', run: () => checkLock() },
   { name: 'lint', run: (signal) => npmRun('lint', signal) },
   { name: 'format', run: (signal) => npmRun('format:check', signal) },
   { name: 'types', run: (signal) => npmRun('types', signal) },
@@ -217,6 +218,36 @@ async function testFiles(folder: string): Promise<string[]> {
 
 function npmRun(script: string, signal: AbortSignal): Promise<Ended> {
   return runBounded('npm', ['run', '--silent', script], { signal, deadlineMs: CHECK_DEADLINE_MS })
+}
+
+/**
+ * `npm ci` refuses a lock that misses a package, also one for another system. npm itself leaves
+ * such packages out where a registry does not have them, and only a fresh clone would notice.
+ */
+async function checkLock(): Promise<Ended> {
+  const lock: LockFile = JSON.parse(await readFile(join(ROOT, 'package-lock.json'), 'utf8'))
+  const missing = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).filter((name) => !isLocked(lock, path, name)),
+  )
+  return { isOk: missing.length === 0, output: `package-lock.json misses ${missing.join(', ')}` }
+}
+
+interface LockFile {
+  readonly packages: Readonly<
+    Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>
+  >
+}
+
+/** Whether a dependency of the package at `path` is found there or in a folder further up. */
+function isLocked({ packages }: LockFile, path: string, name: string): boolean {
+  const candidate = path === '' ? `node_modules/${name}` : `${path}/node_modules/${name}`
+  if (packages[candidate] !== undefined) return true
+  if (path === '') return false
+  return isLocked(
+    { packages },
+    path.slice(0, Math.max(0, path.lastIndexOf('/node_modules/'))),
+    name,
+  )
 }
 
 /** Generates the codecs again beside a copy of the sources; any difference is a failure. */
