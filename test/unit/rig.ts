@@ -6,8 +6,9 @@
 import type { AssignmentEvent, Collected } from '../../src/protocol/assignment.js'
 import { electionOf, openingAlpha } from '../../src/protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../../src/protocol/election.js'
+import type { Election } from '../../src/protocol/election.js'
 import { encodeSpec } from '../../src/protocol/job-spec.js'
-import type { JobSpec, Resources } from '../../src/protocol/job-spec.js'
+import type { JobSpec, Resources, RunSpec, TrainSpec } from '../../src/protocol/job-spec.js'
 import { isEnded, parseTimer, stepJob } from '../../src/protocol/job-step.js'
 import { createJob } from '../../src/protocol/job.js'
 import type { JobContext, JobEffect, JobEvent, JobRunState } from '../../src/protocol/job.js'
@@ -90,7 +91,7 @@ export const RESOURCES: Resources = {
 }
 
 /** Two shards and two rounds. */
-export const TRAIN_SPEC: JobSpec = {
+export const TRAIN_SPEC: TrainSpec = {
   kind: 'train',
   model: 'bert-tiny',
   epochs: 2,
@@ -106,7 +107,7 @@ export const TRAIN_SPEC: JobSpec = {
   resources: RESOURCES,
 }
 
-export const RUN_SPEC: JobSpec = {
+export const RUN_SPEC: RunSpec = {
   kind: 'run',
   command: ['true'],
   env: {},
@@ -337,6 +338,7 @@ export class Rig {
   readonly #timers = new Map<string, Timer>()
   readonly #leases = new Map<string, string>()
   readonly #outputs = new Map<Digest, Output>()
+  readonly #elections = new Map<Digest, Election>()
   #order = 0
 
   constructor(options: RigOptions) {
@@ -579,7 +581,10 @@ export class Rig {
       .find(({ message }) => toHex(message.frozenBids) === frozenBids?.id)
     if (offer === undefined || frozenBids === undefined || frozenOpenings === undefined) return []
     const ballot = { offer, frozenBids, frozenOpenings }
-    const election = electionOf(NETWORK, ballot, this.requester.peerId, 'trust')
+    const election =
+      this.#elections.get(frozenOpenings.id) ??
+      electionOf(NETWORK, ballot, this.requester.peerId, 'trust')
+    this.#elections.set(frozenOpenings.id, election)
     return election.slots[task.message.slot]?.ranking ?? []
   }
 
