@@ -85,9 +85,10 @@ function replicaView(
 ): ReplicaView {
   const executors = slot.receipt?.message.executors
   const told = executors?.find((executor) => peerIdFromPublicKey(executor.peer) === peer)
-  if (told !== undefined) return { peer, phase: told.outcome }
   const loss = slot.lost.get(peer)
-  if (loss !== undefined) return { peer, phase: loss.outcome, note: `${loss.code}: ${loss.reason}` }
+  const note = loss === undefined ? {} : { note: `${loss.code}: ${loss.reason}` }
+  if (told !== undefined) return { peer, phase: told.outcome, ...note }
+  if (loss !== undefined) return { peer, phase: loss.outcome, ...note }
   if (slot.reveals.has(peer)) return { peer, phase: 'revealed' }
   if (slot.commitments.has(peer)) return { peer, phase: 'committed' }
   const beat = beats.get(`${slot.taskId ?? ''}/${peer}`)

@@ -17,9 +17,11 @@ import type {
   SlotState,
 } from './assignment.js'
 import { commitmentsAlpha, keysOf, sortByAuthor } from './ballot.js'
+import { differenceOf } from './difference.js'
 import { hiddenReplicaDrawn } from './election.js'
-import { isProgramFailure } from './failure.js'
+import { describeLosses, isProgramFailure } from './failure.js'
 import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import type { SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
 import { vrfOutput, vrfProve } from './vrf.js'
 
@@ -221,7 +223,10 @@ function advance(
       return call(context, state, slot, nowMs)
     }
     if (slot.commitments.size < LIMITS.replicasMin || isStuck(slot)) {
-      const reason = `${slot.commitments.size} of ${slot.wanted} executors finished and no standby is left`
+      const losses = describeLosses(slot.lost.values())
+      const reason =
+        `${slot.commitments.size} of ${slot.wanted} executors finished and no standby is left` +
+        (losses === '' ? '' : `: ${losses}`)
       return close(context, state, slot, nowMs, { code: 'NO_EXECUTORS_LEFT', reason })
     }
     return freezeCommitments(context, state, slot, nowMs)
@@ -327,8 +332,18 @@ function freezeReveals(
     slot.wanted = slot.commitments.size + 1
     return [...effects, ...call(context, state, slot, nowMs)]
   }
-  const failure = verdict.kind === 'reject' ? verdict : undefined
-  return [...effects, ...close(context, state, slot, nowMs, failure)]
+  return [...effects, ...close(context, state, slot, nowMs, rejection(verdict, slot))]
+}
+
+/** Why a task is rejected, with the files named that its replicas differ in. */
+function rejection(
+  verdict: SlotVerdict,
+  slot: SlotState,
+): { readonly code: string; readonly reason: string } | undefined {
+  if (verdict.kind !== 'reject') return undefined
+  const difference = differenceOf([...slot.reveals.values()])
+  const words = difference === undefined ? '' : `; they differ in ${difference}`
+  return { code: verdict.code, reason: `${verdict.reason}${words}` }
 }
 
 /** Writes the receipt: accepted when there is no failure. */
