@@ -1,33 +1,71 @@
 /**
- * Removes what daemons and tests that were killed left in the container engine: containers and
- * work folders by their owner. Owners that were there before are left alone.
+ * Removes what daemons and tests that were killed left behind: containers, processes, mounts and
+ * files that belong to one folder. Everything else on the machine is left alone.
  */
-import { readFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { readFile, readdir, rm } from 'node:fs/promises'
 import { request } from 'node:http'
+import { sep } from 'node:path'
+import { promisify } from 'node:util'
 import { DockerRuntime } from '../src/container/docker-runtime.js'
 import { LABELS } from '../src/container/host-config.js'
 
 const ANSWER_MS = 10_000
 
-/** Owners of all our containers and work folders on this machine; empty without an engine. */
-export async function containerOwners(socketPath: string): Promise<Set<string>> {
-  const containers = await listOurs(socketPath).catch(() => [])
-  const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '')
-  const mounted = [...mounts.matchAll(/^ctd:([^:\s]+):/gm)].flatMap(([, owner]) => owner ?? [])
-  return new Set([...containers, ...mounted])
-}
-
-/** Removes everything of owners that are not in `known`. @returns how many things went */
-export async function sweepOwners(socketPath: string, known: ReadonlySet<string>): Promise<number> {
-  const runtime = new DockerRuntime()
-  let removed = 0
-  for (const owner of await containerOwners(socketPath)) {
-    if (!known.has(owner)) removed += await runtime.cleanUp(owner, [])
+/** Removes a folder and whatever runs, or is mounted, in it. Its name must be nobody else's. */
+export async function sweepFolder(socketPath: string, folder: string): Promise<void> {
+  const inside = folder + sep
+  await removeContainers(socketPath, inside)
+  await killProcesses(inside)
+  for (const path of (await mountsInside(inside)).reverse()) {
+    // Lazily: a process that is dying may still hold it.
+    await promisify(execFile)('umount', ['-l', path])
   }
-  return removed
+  await rm(folder, { recursive: true, force: true, maxRetries: 3 })
 }
 
-async function listOurs(socketPath: string): Promise<string[]> {
+/** By their owners: also the work folders of containers that are gone. */
+async function removeContainers(socketPath: string, inside: string): Promise<void> {
+  const containers = await listOurs(socketPath).catch(() => []) // No engine: no containers.
+  const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '')
+  const owners = new Set([
+    ...containers.flatMap(({ owner, workDir }) => (workDir.startsWith(inside) ? owner : [])),
+    ...[...mounts.matchAll(/^ctd:([^:\s]+):\S+ (\S+)/gm)].flatMap(([, owner = '', path = '']) =>
+      path.startsWith(inside) ? owner : [],
+    ),
+  ])
+  const runtime = new DockerRuntime({ socketPath })
+  for (const owner of owners) await runtime.cleanUp(owner, [])
+}
+
+/** Those whose command line names a file in the folder: engines and daemons of tests. */
+async function killProcesses(inside: string): Promise<void> {
+  const names = await readdir('/proc').catch(() => [])
+  for (const name of names.filter((each) => /^\d+$/.test(each))) {
+    const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')
+    if (!line.includes(inside) || Number(name) === process.pid) continue
+    try {
+      process.kill(Number(name), 'SIGKILL')
+    } catch {
+      // It has ended by itself meanwhile.
+    }
+  }
+}
+
+async function mountsInside(inside: string): Promise<string[]> {
+  const text = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '')
+  return text.split('\n').flatMap((line) => {
+    const path = line.split(' ')[4] ?? ''
+    return path.startsWith(inside) ? path : []
+  })
+}
+
+interface OurContainer {
+  readonly owner: string
+  readonly workDir: string
+}
+
+async function listOurs(socketPath: string): Promise<OurContainer[]> {
   const filters = encodeURIComponent(JSON.stringify({ label: [LABELS.owner] }))
   const path = `/containers/json?all=true&filters=${filters}`
   const text = await new Promise<string>((done, fail) => {
@@ -44,5 +82,8 @@ async function listOurs(socketPath: string): Promise<string[]> {
   })
   const containers: ReadonlyArray<{ readonly Labels?: Readonly<Record<string, string>> }> =
     JSON.parse(text)
-  return containers.flatMap(({ Labels }) => Labels?.[LABELS.owner] ?? [])
+  return containers.map(({ Labels = {} }) => ({
+    owner: Labels[LABELS.owner] ?? '',
+    workDir: Labels[LABELS.workDir] ?? '',
+  }))
 }

@@ -18,7 +18,7 @@ import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { CtdError, errorMessage } from '../src/errors.js'
 import { ENGINE_SOCKET, setUp, type EngineState, type SetUp } from './setup.js'
-import { containerOwners, sweepOwners } from './sweep.js'
+import { sweepFolder } from './sweep.js'
 
 const ROOT = join(import.meta.dirname, '..')
 const MINUTE_MS = 60_000
@@ -100,15 +100,14 @@ async function main(): Promise<void> {
   const groups = TEST_GROUPS.filter(({ name }) => wanted.includes(name))
   const rows: Row[] = []
   const house = await prepare(groups, rows)
-  if (house.engine === 'ready') {
-    const before = await containerOwners(ENGINE_SOCKET)
-    house.onTearDown(async () => void (await sweepOwners(ENGINE_SOCKET, before)))
-  }
+  // All that tests leave lies in one folder, so that it can be told from what others run here.
+  const scratch = await mkdtemp(join(tmpdir(), 'ctd-'))
+  house.onTearDown(() => sweepFolder(ENGINE_SOCKET, scratch))
   try {
     for (const check of CHECKS.filter(({ name }) => wanted.includes(name))) {
       rows.push(await runCheck(check, house.signal))
     }
-    for (const group of groups) rows.push(await runGroup(group, house))
+    for (const group of groups) rows.push(await runGroup(group, house, scratch))
     const needy = groups.filter(({ needsEngine }) => needsEngine)
     conclude(rows, needy.length > 0 ? house.engine : 'ready', values)
   } finally {
@@ -154,7 +153,7 @@ async function runCheck(check: Check, signal: AbortSignal): Promise<Row> {
   return row
 }
 
-async function runGroup(group: TestGroup, house: SetUp): Promise<Row> {
+async function runGroup(group: TestGroup, house: SetUp, scratch: string): Promise<Row> {
   const files = await testFiles(join(ROOT, 'test', group.name))
   const row = newRow(group.name, files.length)
   if (files.length === 0) {
@@ -172,7 +171,7 @@ async function runGroup(group: TestGroup, house: SetUp): Promise<Row> {
   const ended = await runBounded(process.execPath, args, {
     signal: house.signal,
     deadlineMs: group.deadlineMs,
-    env: hasEngine ? {} : { CTD_TEST_NO_ENGINE: '1' },
+    env: { TMPDIR: scratch, ...(hasEngine ? {} : { CTD_TEST_NO_ENGINE: '1' }) },
     onLine: (line) => takeLine(row, group, line),
   })
   house.signal.throwIfAborted()
