@@ -1,9 +1,10 @@
-/** Counts the task containers that the engine starts for given peers, as the engine tells it. */
+/** What the engine itself tells of the task containers it runs: how many, and for how long. */
 import { request } from 'node:http'
 
 const SOCKET = process.env['CTD_DOCKER_SOCK'] ?? '/var/run/docker.sock'
 /** Label by which a daemon marks its containers with its peer id. */
 const OWNER_LABEL = 'ctd.node'
+const NS_PER_MS = 1e6
 
 export interface ContainerCount {
   addOwner(peerId: string): void
@@ -11,17 +12,58 @@ export interface ContainerCount {
   stop(): number
 }
 
+export interface ContainerSpans {
+  /** Start to finish, milliseconds, of every container that started since. */
+  spansSince(sinceMs: number): readonly number[]
+  stop(): void
+}
+
 interface EngineEvent {
   readonly id?: string
+  readonly Action?: string
+  readonly timeNano?: number
   readonly Actor?: { readonly Attributes?: Readonly<Record<string, string>> }
 }
 
-/** Listens to the engine's own event stream from now on. */
-export function countContainers(owners: readonly string[]): Promise<ContainerCount> {
+/** Counts the containers that the engine starts for these peers from now on. */
+export async function countContainers(owners: readonly string[]): Promise<ContainerCount> {
   const counted = new Set(owners)
-  const started: Array<{ readonly id: string; readonly owner: string }> = []
+  const started = new Map<string, string>()
+  const stop = await listen((event) => {
+    if (event.Action !== 'start') return
+    started.set(event.id ?? '', event.Actor?.Attributes?.[OWNER_LABEL] ?? '')
+  })
+  return {
+    addOwner: (peerId) => {
+      counted.add(peerId)
+    },
+    stop: () => {
+      stop()
+      return [...started.values()].filter((owner) => counted.has(owner)).length
+    },
+  }
+}
+
+/** Notes when each task container starts and dies from now on. */
+export async function watchContainers(): Promise<ContainerSpans> {
+  const times = new Map<string, { startMs: number; endMs: number }>()
+  const stop = await listen(({ id = '', Action, timeNano = 0 }) => {
+    const atMs = timeNano / NS_PER_MS
+    if (Action === 'start') times.set(id, { startMs: atMs, endMs: atMs })
+    const span = times.get(id)
+    if (Action === 'die' && span !== undefined) span.endMs = atMs
+  })
+  return {
+    spansSince: (sinceMs) =>
+      [...times.values()].filter(({ startMs }) => startMs >= sinceMs).map(({ startMs, endMs }) => endMs - startMs),
+    stop,
+  }
+}
+
+/** Calls back for every start and end of a task container; the returned function ends it. */
+function listen(onEvent: (event: EngineEvent) => void): Promise<() => void> {
   const filters = encodeURIComponent(
-    JSON.stringify({ type: ['container'], event: ['start'], label: [OWNER_LABEL] }),
+    JSON.stringify({ type: ['container'], event: ['start', 'die'], label: [OWNER_LABEL] }),
   )
   return new Promise((resolve, reject) => {
     const stream = request({ socketPath: SOCKET, path: `/events?filters=${filters}` }, (response) => {
@@ -31,22 +73,11 @@ export function countContainers(owners: readonly string[]): Promise<ContainerCou
         rest += chunk
         const lines = rest.split('\n')
         rest = lines.pop() ?? ''
-        for (const line of lines) {
-          if (line.trim() === '') continue
-          const event = JSON.parse(line) as EngineEvent
-          const owner = event.Actor?.Attributes?.[OWNER_LABEL] ?? ''
-          started.push({ id: event.id ?? '', owner })
-        }
+        for (const line of lines) if (line.trim() !== '') onEvent(JSON.parse(line) as EngineEvent)
       })
-      response.on('error', () => undefined) // Ends with `stop`.
-      resolve({
-        addOwner: (peerId) => {
-          counted.add(peerId)
-        },
-        stop: () => {
-          stream.destroy()
-          return new Set(started.filter(({ owner }) => counted.has(owner)).map(({ id }) => id)).size
-        },
+      response.on('error', () => undefined) // Ends with the returned function.
+      resolve(() => {
+        stream.destroy()
       })
     })
     stream.once('error', reject)

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=4
 /**
  * The command line. A thin client of the daemon's socket: everything that a command needs beyond
  * the parser is loaded when the command runs, and the daemon itself only by `ctd start`.
