@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { createSigner, messageId, open, openAs, seal } from '../../src/wire/envelope.js'
+import { Envelope } from '../../src/wire/generated/envelope.js'
+import { fromHex, publicKeyFromPeerId, sha256, utf8 } from '../../src/wire/ids.js'
+import { LIMITS } from '../../src/wire/limits.js'
+import {
+  decodeMessage,
+  encodeMessage,
+  isCertificate,
+  kindId,
+  kindOf,
+} from '../../src/wire/messages.js'
+
+const hasCode =
+  (code: string) =>
+  (error: unknown): boolean =>
+    error instanceof Error && Reflect.get(error, 'code') === code
+
+const signer = createSigner(sha256(utf8('author')))
+const other = createSigner(sha256(utf8('other')))
+const NETWORK = 'test'
+const COMMITMENT = { taskId: sha256(), attempt: 1, commitment: sha256(utf8('result')) }
+
+describe('an envelope', () => {
+  const sealed = seal(NETWORK, 'commitment', COMMITMENT, signer)
+
+  it('opens to what was sealed, and is named by payload and author', () => {
+    const opened = openAs(NETWORK, sealed.bytes, 'commitment')
+    assert.deepEqual(opened, sealed)
+    assert.equal(opened.author, signer.peerId)
+    const { payload } = Envelope.decode(sealed.bytes)
+    assert.equal(opened.id, messageId(NETWORK, 'commitment', signer.peerId, payload))
+    assert.notEqual(opened.id, seal(NETWORK, 'commitment', COMMITMENT, other).id)
+    assert.notEqual(opened.id, seal('elsewhere', 'commitment', COMMITMENT, signer).id)
+  })
+
+  it('is the same bytes each time it is sealed', () => {
+    assert.deepEqual(seal(NETWORK, 'commitment', COMMITMENT, signer).bytes, sealed.bytes)
+  })
+
+  it('is refused after a change of any bit', () => {
+    for (const at of sealed.bytes.keys()) {
+      for (let bit = 0; bit < 8; bit++) {
+        const changed = Uint8Array.from(sealed.bytes)
+        changed[at] = (changed[at] ?? 0) ^ (1 << bit)
+        assert.throws(() => open(NETWORK, changed), /./)
+      }
+    }
+  })
+
+  it('never throws anything but a refusal with a code, whatever the bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+        assert.throws(
+          () => open(NETWORK, bytes),
+          (error) => /^[A-Z_]+$/.test(String(Reflect.get(Object(error), 'code'))),
+        )
+      }),
+      { numRuns: 500, verbose: true },
+    )
+  })
+
+  it('is refused with SIGNATURE_INVALID on another network', () => {
+    assert.throws(() => open('elsewhere', sealed.bytes), hasCode('SIGNATURE_INVALID'))
+  })
+
+  it('is refused with SIGNATURE_INVALID when its key is no point or of small order', () => {
+    const envelope = Envelope.decode(sealed.bytes)
+    const keys = [
+      new Uint8Array(32).fill(0xff),
+      new Uint8Array(32),
+      Uint8Array.of(1, ...new Uint8Array(31)),
+    ]
+    for (const author of keys) {
+      for (const signature of [new Uint8Array(64), envelope.signatures[0]!.signature]) {
+        const bytes = Envelope.encode({ ...envelope, signatures: [{ author, signature }] })
+        assert.throws(() => open(NETWORK, bytes), hasCode('SIGNATURE_INVALID'))
+      }
+    }
+  })
+
+  it('is refused with KIND_UNEXPECTED where another kind belongs', () => {
+    assert.throws(() => openAs(NETWORK, sealed.bytes, 'reveal'), hasCode('KIND_UNEXPECTED'))
+  })
+
+  it('names a certificate alike whichever steward signed first', () => {
+    const message = { frozenBids: sha256(), openings: [] }
+    const one = seal(NETWORK, 'freezeOpenings', message, signer)
+    const two = seal(NETWORK, 'freezeOpenings', message, other)
+    assert.equal(one.id, two.id)
+    const signatures = [one, two].flatMap(({ bytes }) => Envelope.decode(bytes).signatures)
+    const both = Envelope.encode({ ...Envelope.decode(one.bytes), signatures })
+    const opened = open(NETWORK, both)
+    assert.equal(opened.id, one.id)
+    assert.deepEqual(opened.authors, [signer.peerId, other.peerId])
+  })
+
+  it('is refused with ENVELOPE_MALFORMED when a certificate has more signatures than stewards can be', () => {
+    const message = { frozenBids: sha256(), openings: [] }
+    const signatures = Array.from({ length: LIMITS.stewardsPerOffer + 1 }, (_, i) => {
+      const { bytes } = seal(NETWORK, 'freezeOpenings', message, createSigner(sha256(utf8(`${i}`))))
+      return Envelope.decode(bytes).signatures[0]!
+    })
+    const payload = encodeMessage('freezeOpenings', message)
+    const bytes = Envelope.encode({ kind: kindId('freezeOpenings'), payload, signatures })
+    assert.throws(() => open(NETWORK, bytes), hasCode('ENVELOPE_MALFORMED'))
+  })
+
+  it('is not made with a key of another length', () => {
+    assert.throws(() => createSigner(new Uint8Array(31)), hasCode('BAD_KEY'))
+  })
+})
+
+describe('a message', () => {
+  it('of every kind has its number, and numbers do not repeat', () => {
+    const kinds = Array.from({ length: 17 }, (_, i) => kindOf(i + 1))
+    assert.ok(kinds.every((kind) => kind !== undefined))
+    assert.equal(new Set(kinds).size, 17)
+    assert.equal(kindOf(0), undefined)
+    assert.equal(kindOf(18), undefined)
+    assert.equal(isCertificate('receipt'), true)
+    assert.equal(isCertificate('reveal'), false)
+  })
+
+  it('is refused with MESSAGE_TOO_LARGE beyond the limit of its kind, when sent and when read', () => {
+    const reveal = {
+      taskId: sha256(),
+      attempt: 1,
+      outputRoot: sha256(),
+      metrics: new Uint8Array(0),
+      salt: sha256(),
+      durationMs: 0,
+      listing: new Uint8Array(9000),
+    }
+    assert.throws(() => encodeMessage('reveal', reveal), hasCode('MESSAGE_TOO_LARGE'))
+    assert.throws(() => decodeMessage('reveal', new Uint8Array(9000)), hasCode('MESSAGE_TOO_LARGE'))
+  })
+
+  it('is refused with MESSAGE_MALFORMED when a bid names its hardware in more than 512 bytes', () => {
+    const key = publicKeyFromPeerId(signer.peerId)
+    const bid = {
+      offer: fromHex('00'.repeat(32)),
+      capacity: 1,
+      vrfKey: key,
+      operator: key,
+      hardwareClass: '€'.repeat(200),
+      flopsMega: 1,
+    }
+    assert.ok(bid.hardwareClass.length < LIMITS.textBytes)
+    const bytes = encodeMessage('bid', bid)
+    assert.throws(() => decodeMessage('bid', bytes), hasCode('MESSAGE_MALFORMED'))
+    const fits = encodeMessage('bid', { ...bid, hardwareClass: '€'.repeat(170) })
+    assert.equal(decodeMessage('bid', fits).hardwareClass.length, 170)
+  })
+})
