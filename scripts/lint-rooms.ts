@@ -70,6 +70,7 @@ const ROOMS: Readonly<Record<string, RoomRules>> = {
   'events.ts': { values: ['errors.ts', 'log.ts', 'clock.ts'], types: LAW },
   'config.ts': { values: ['errors.ts', 'log.ts', 'wire'] },
   'identity.ts': { values: ['errors.ts', 'wire'] },
+  'idle-memory.ts': { values: ['clock.ts'] },
 }
 
 /** The composition root builds rooms, so it may import all of them. */
