@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { NodeView, PeerView } from '../src/api/daemon-port.js'
 import { ApiClient } from '../src/cli/client.js'
@@ -29,6 +29,8 @@ export interface PeerOptions {
   /** Written into the home's `config.yaml` as JSON, which is YAML. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly bootstrap?: readonly string[]
+  /** Where it listens instead of any free port of loopback. */
+  readonly listen?: string
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -125,6 +127,9 @@ export class LocalNetwork {
   async start(options: PeerOptions): Promise<LocalPeer> {
     const home = join(this.#options.dir, options.name)
     await mkdir(home, { recursive: true, mode: 0o700 })
+    if (options.config !== undefined) {
+      await writeFile(join(home, 'config.yaml'), JSON.stringify(options.config), { mode: 0o600 })
+    }
     const peer = new LocalPeer(options.name, home, this.#spawn(home, options))
     this.peers.push(peer)
     const node = await peer.answering()
@@ -142,7 +147,7 @@ export class LocalNetwork {
       ...['--home', home],
       ...['--network', this.#options.network],
       ...['--preset', 'local'],
-      ...['--listen', '/ip4/127.0.0.1/tcp/0'],
+      ...['--listen', options.listen ?? '/ip4/127.0.0.1/tcp/0'],
       ...(bootstrap.length === 0 ? [] : ['--bootstrap', ...bootstrap]),
       ...(options.role === undefined ? [] : ['--role', options.role]),
       ...(options.execute === false ? ['--no-execute'] : []),

@@ -1,22 +1,18 @@
 /** An executor that flips one bit in what its containers wrote, and commits to that. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startTestBuild } from './start.js'
+import { replaceIn, startTestBuild } from './start.js'
 
 await startTestBuild({
-  runtime: (real) => ({
-    describe: (signal) => real.describe(signal),
-    hasImage: (image, signal) => real.hasImage(image, signal),
-    loadImage: (image, archive, signal) => real.loadImage(image, archive, signal),
-    release: (spec) => real.release(spec),
-    cleanUp: (owner, keep) => real.cleanUp(owner, keep),
-    run: async (spec, on, signal) => {
-      const outcome = await real.run(spec, on, signal)
-      const [file] = outcome.files.filter(({ sizeBytes }) => sizeBytes > 0)
-      if (file !== undefined) await flipLastBit(join(outcome.outDir, file.path))
-      return outcome
-    },
-  }),
+  runtime: (real) =>
+    replaceIn(real, {
+      run: async (spec, on, signal) => {
+        const outcome = await real.run(spec, on, signal)
+        const [file] = outcome.files.filter(({ sizeBytes }) => sizeBytes > 0)
+        if (file !== undefined) await flipLastBit(join(outcome.outDir, file.path))
+        return outcome
+      },
+    }),
 })
 
 /** The lowest bit of the last decimal digit of a text, or of the last byte of anything else. */
