@@ -6,7 +6,7 @@ import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { CtdError } from '../errors.js'
 import { Envelope } from './generated/envelope.js'
-import { digestOf, peerIdFromPublicKey, publicKeyFromPeerId, utf8 } from './ids.js'
+import { digestOf, peerIdFromPublicKey, publicKeyFromPeerId, toHex, utf8 } from './ids.js'
 import type { Digest, PeerId } from './ids.js'
 import { LIMITS } from './limits.js'
 import { decodeMessage, encodeMessage, isCertificate, kindId, kindOf } from './messages.js'
@@ -38,6 +38,20 @@ const DOMAIN_ID = utf8('ctd-message-id-v1\0')
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex')
 
+/**
+ * Encodings of the points of small order, sign bit cleared, the last two not reduced (as listed by
+ * libsodium's `ge25519_has_small_order`). Under such a key one signature fits every message.
+ */
+const SMALL_ORDER: ReadonlySet<string> = new Set([
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+])
+
 /** A signer from a 32-byte Ed25519 seed. */
 export function createSigner(seed: Uint8Array): Signer {
   if (seed.length !== 32) throw new CtdError('BAD_KEY', 'an Ed25519 seed has 32 bytes')
@@ -49,14 +63,24 @@ export function createSigner(seed: Uint8Array): Signer {
   }
 }
 
-/** Verifies an Ed25519 signature (RFC 8032) by a raw public key; false for a key that is no key. */
+/**
+ * Verifies an Ed25519 signature (RFC 8032) by a raw public key; false for a key that is none, or
+ * is of small order.
+ */
 export function verifySignature(
   publicKey: Uint8Array,
   bytes: Uint8Array,
   signature: Uint8Array,
 ): boolean {
+  if (isSmallOrder(publicKey)) return false
   const key = publicKeyObject(publicKey)
   return key !== undefined && signature.length === 64 && verify(null, bytes, key, signature)
+}
+
+function isSmallOrder(publicKey: Uint8Array): boolean {
+  const bytes = Uint8Array.from(publicKey)
+  bytes[31] = (bytes[31] ?? 0) & 0x7f
+  return SMALL_ORDER.has(toHex(bytes))
 }
 
 function publicKeyObject(raw: Uint8Array): KeyObject | undefined {

@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { ed25519 } from '@noble/curves/ed25519.js'
 import fc from 'fast-check'
-import { createSigner, messageId, open, openAs, seal } from '../../src/wire/envelope.js'
+import {
+  createSigner,
+  messageId,
+  open,
+  openAs,
+  seal,
+  verifySignature,
+} from '../../src/wire/envelope.js'
 import { Envelope } from '../../src/wire/generated/envelope.js'
-import { fromHex, publicKeyFromPeerId, sha256, utf8 } from '../../src/wire/ids.js'
+import { fromHex, publicKeyFromPeerId, sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
 import {
   decodeMessage,
@@ -77,6 +85,25 @@ describe('an envelope', () => {
       for (const signature of [new Uint8Array(64), envelope.signatures[0]!.signature]) {
         const bytes = Envelope.encode({ ...envelope, signatures: [{ author, signature }] })
         assert.throws(() => open(NETWORK, bytes), hasCode('SIGNATURE_INVALID'))
+      }
+    }
+  })
+
+  it('is refused for every key of small order, under which one signature fits all messages', () => {
+    const torsion = ed25519.Point.fromHex(
+      'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+    )
+    const points = Array.from({ length: 7 }, (_, i) => torsion.multiplyUnsafe(BigInt(i + 1)))
+    const keys = [...points, ed25519.Point.ZERO].map((point) => point.toBytes())
+    assert.equal(new Set(keys.map(toHex)).size, 8)
+    const unreduced = ['ed', 'ee'].flatMap((low) =>
+      ['7f', 'ff'].map((top) => fromHex(`${low}${'ff'.repeat(30)}${top}`)),
+    )
+    // R the neutral point and S zero verify under the neutral key for any message.
+    const signature = Uint8Array.from({ length: 64 }, (_, i) => (i === 0 ? 1 : 0))
+    for (const key of [...keys, ...unreduced]) {
+      for (let nonce = 0; nonce < 16; nonce++) {
+        assert.equal(verifySignature(key, utf8(`message ${nonce}`), signature), false)
       }
     }
   })
