@@ -104,6 +104,7 @@ function startReady(
   if (assignment === undefined || assignment.phase !== 'elected') return []
   const effects: JobEffect[] = []
   for (const slot of context.plan.batches[batch.index] ?? []) {
+    if (batch.status !== 'assigned') break
     const isOpen = assignment.slots[slot.slot]?.phase === 'waiting' && !batch.outputs.has(slot.slot)
     if (!isOpen) continue
     const ready = resolveInputs(context, state, slot)
@@ -269,7 +270,10 @@ function passOn(
       case 'unelectable':
         return retry(context, state, batch, effect.code, effect.reason, nowMs)
       case 'slotClosed':
-        return onSlotClosed(context, state, batch, effect, nowMs)
+        return [
+          ...onSlotClosed(context, state, batch, effect, nowMs),
+          ...retryRejected(context, state, batch, nowMs),
+        ]
     }
   })
 }
@@ -355,13 +359,34 @@ function onRejected(
   reason: string,
   nowMs: number,
 ): JobEffect[] {
-  batch.rejections += 1
-  // What was spent computing is not time spent waiting for peers.
-  batch.waitingSinceMs = nowMs
+  if (batch.rejected === undefined) batch.rejections += 1
+  batch.rejected ??= { code, reason }
   if (!RETRYABLE.has(code) || batch.rejections > REJECTIONS_MAX) {
     return end(context, state, 'failed', code, reason, nowMs)
   }
-  return retry(context, state, batch, code, reason, nowMs)
+  return retryRejected(context, state, batch, nowMs)
+}
+
+/** The work on the other tasks of the batch is not thrown away: the new offer waits for it. */
+function retryRejected(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  nowMs: number,
+): JobEffect[] {
+  const { rejected } = batch
+  // The next attempt is on its way already and will run what is missing.
+  if (batch.status === 'asking' || batch.status === 'retrying') {
+    batch.rejected = undefined
+    return []
+  }
+  const isUsed = batch.assignment?.slots.some(
+    ({ phase }) => phase === 'executing' || phase === 'revealing',
+  )
+  if (rejected === undefined || isUsed === true || isEnded(state)) return []
+  // What was spent computing is not time spent waiting for peers.
+  batch.waitingSinceMs = nowMs
+  return retry(context, state, batch, rejected.code, rejected.reason, nowMs)
 }
 
 /** Offers a batch anew after a while; what was accepted stays accepted. */
@@ -380,6 +405,7 @@ function retry(
     return end(context, state, 'failed', code, reason, nowMs)
   }
   batch.status = 'retrying'
+  batch.rejected = undefined
   state.status = 'pending'
   state.code = code
   state.reason = reason
@@ -452,6 +478,7 @@ function onRestarted(context: JobContext, state: JobRunState, nowMs: number): Jo
       batch.status === 'assigned' || batch.status === 'asking' || batch.status === 'retrying'
     if (!isOpen || !isHanging) continue
     batch.status = 'asking'
+    batch.rejected = undefined
     batch.waitingSinceMs = nowMs
     effects.push({ type: 'askPeers', batch: batch.index })
   }

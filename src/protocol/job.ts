@@ -41,8 +41,10 @@ export interface BatchState {
   readonly index: number
   status: 'waiting' | 'asking' | 'assigned' | 'retrying' | 'done'
   attempt: number
-  /** Rejected tasks so far; each asks for a fresh election. */
+  /** Attempts with a rejected task so far; each asks for a fresh election. */
   rejections: number
+  /** Why the batch is to be offered anew once none of its tasks is under way any more. */
+  rejected: { readonly code: string; readonly reason: string } | undefined
   waitingSinceMs: number
   assignment: AssignmentState | undefined
   readonly outputs: Map<number, AcceptedOutput>
@@ -119,6 +121,7 @@ export function createJob(plan: Plan): JobRunState {
       status: 'waiting',
       attempt: 0,
       rejections: 0,
+      rejected: undefined,
       waitingSinceMs: 0,
       assignment: undefined,
       outputs: new Map(),

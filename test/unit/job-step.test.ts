@@ -133,6 +133,23 @@ describe('a job', () => {
     assert.equal(rig.state.code, 'NO_EXECUTORS_LEFT')
   })
 
+  it('keeps what is under way when another task of the batch is rejected', () => {
+    const behaviours = Array.from({ length: 4 }, (): Behaviour => ({ fails: 'IMAGE_UNAVAILABLE' }))
+    const spec = { ...RUN_SPEC, tasks: 2 }
+    const rig = new Rig({ spec, behaviours, deviates: ({ slot }) => slot === 0 })
+    rig.run(() => rig.told('task:rejected').length === 1)
+    assert.equal(rig.state.batches[0]?.assignment?.slots[1]?.phase, 'revealing')
+    assert.equal(rig.state.batches[0]?.status, 'assigned')
+    rig.run(() => rig.told('job:waiting').length === 1)
+    assert.equal(rig.told('task:accepted').length, 1)
+    // The executors recover before the second attempt.
+    rig.executors.forEach((executor) => Reflect.set(executor, 'behaviour', 'honest'))
+    rig.run()
+    assert.equal(rig.state.status, 'succeeded')
+    const computed = rig.record.ofKind('task').filter(({ message }) => message.slot === 1)
+    assert.equal(computed.length, 1)
+  })
+
   it('is given up after four rejected tasks in one batch', () => {
     const rig = new Rig({ behaviours: ['silent', 'silent', 'silent'], spec: RUN_SPEC }).run()
     assert.equal(rig.state.status, 'failed')
