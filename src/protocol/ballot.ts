@@ -5,7 +5,14 @@
 import { CtdError } from '../errors.js'
 import { openAs } from '../wire/envelope.js'
 import type { Opened } from '../wire/envelope.js'
-import { fromHex, peerIdFromPublicKey, publicKeyFromPeerId, sha256, toHex, utf8 } from '../wire/ids.js'
+import {
+  fromHex,
+  peerIdFromPublicKey,
+  publicKeyFromPeerId,
+  sha256,
+  toHex,
+  utf8,
+} from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
 import { elect } from './election.js'
 import type { Candidate, Election } from './election.js'
@@ -29,7 +36,10 @@ export function openingAlpha(offer: Opened<'offer'>, frozenBidsId: string): Uint
 }
 
 /** What a steward proves its VRF output over: the frozen commitments and their predecessor. */
-export function commitmentsAlpha(previous: Uint8Array, commitments: readonly Uint8Array[]): Uint8Array {
+export function commitmentsAlpha(
+  previous: Uint8Array,
+  commitments: readonly Uint8Array[],
+): Uint8Array {
   return sha256(SEED2_DOMAIN, previous, ...commitments.map((bytes) => sha256(bytes)))
 }
 
@@ -106,20 +116,22 @@ export function electionOf(
       meetsRequirement: true,
     })
   })
-  const openings = openFrozen(network, 'vrfOpen', frozenOpenings.message.openings).map((opening) => {
-    const vrfKey = vrfKeys.get(opening.author)
-    if (vrfKey === undefined || !isSame(opening.message.frozenBids, frozenBids.id)) {
-      throw new CtdError('BALLOT_INVALID', `${opening.author} opened without a frozen bid`)
-    }
-    const output =
-      proofs === 'verify'
-        ? vrfVerify(vrfKey, alpha, opening.message.proof)
-        : vrfOutput(opening.message.proof)
-    if (output === undefined) {
-      throw new CtdError('VRF_INVALID', `the VRF proof of ${opening.author} does not verify`)
-    }
-    return { peer: opening.author, output }
-  })
+  const openings = openFrozen(network, 'vrfOpen', frozenOpenings.message.openings).map(
+    (opening) => {
+      const vrfKey = vrfKeys.get(opening.author)
+      if (vrfKey === undefined || !isSame(opening.message.frozenBids, frozenBids.id)) {
+        throw new CtdError('BALLOT_INVALID', `${opening.author} opened without a frozen bid`)
+      }
+      const output =
+        proofs === 'verify'
+          ? vrfVerify(vrfKey, alpha, opening.message.proof)
+          : vrfOutput(opening.message.proof)
+      if (output === undefined) {
+        throw new CtdError('VRF_INVALID', `the VRF proof of ${opening.author} does not verify`)
+      }
+      return { peer: opening.author, output }
+    },
+  )
   return elect({
     offerHash: fromHex(offer.id),
     attempt: offer.message.attempt,
@@ -129,7 +141,8 @@ export function electionOf(
     requester,
     candidates: [...candidates.values()],
     openings,
-    diversity: offer.message.diversity === 'operator-and-address' ? 'operator-and-address' : 'operator',
+    diversity:
+      offer.message.diversity === 'operator-and-address' ? 'operator-and-address' : 'operator',
   })
 }
 

@@ -15,9 +15,7 @@ const PROGRAM_FAILURES: ReadonlySet<string> = new Set([
 
 /** Whether a failure code speaks against the job rather than the machine. */
 export function isProgramFailure(code: string): boolean {
-  return (
-    PROGRAM_FAILURES.has(code) || code.startsWith('OUTPUT_') || code.startsWith('DATA_')
-  )
+  return PROGRAM_FAILURES.has(code) || code.startsWith('OUTPUT_') || code.startsWith('DATA_')
 }
 
 /** Codes told in one sentence; further ones are only counted. */

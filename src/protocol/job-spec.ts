@@ -11,12 +11,21 @@ const text = z.string().max(LIMITS.textBytes)
 
 /** What one replica of a task may use. */
 export const ResourcesSchema = z.strictObject({
-  memoryMiB: z.int().min(16).max(1 << 20),
+  memoryMiB: z
+    .int()
+    .min(16)
+    .max(1 << 20),
   cpus: z.int().min(1).max(256),
   pids: z.int().min(4).max(4096),
-  outMiB: z.int().min(1).max(1 << 20),
+  outMiB: z
+    .int()
+    .min(1)
+    .max(1 << 20),
   gpus: z.int().min(0).max(LIMITS.gpusPerPeer),
-  vramMiB: z.int().min(0).max(1 << 20),
+  vramMiB: z
+    .int()
+    .min(0)
+    .max(1 << 20),
   isolation: z.enum(['runc', 'runsc', 'kata']),
   timeoutMs: z.int().min(1000).max(LIMITS.taskTimeoutMs),
 })

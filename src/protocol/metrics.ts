@@ -25,7 +25,9 @@ export function encodeMetrics(file: Uint8Array | undefined): Uint8Array {
   const numbers = Object.entries(parsed).filter(
     (entry): entry is [string, number] => Number.isFinite(entry[1]) && entry[0].length <= 64,
   )
-  const bytes = new TextEncoder().encode(canonicalJson(Object.fromEntries(numbers.slice(0, NAMES_MAX))))
+  const bytes = new TextEncoder().encode(
+    canonicalJson(Object.fromEntries(numbers.slice(0, NAMES_MAX))),
+  )
   if (bytes.length > LIMITS.metricsBytes) {
     throw new CtdError('METRICS_INVALID', 'too many numbers in /out/metrics.json')
   }
@@ -38,7 +40,9 @@ export function parseMetrics(bytes: Uint8Array): Record<string, number> {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes))
     if (parsed === null || typeof parsed !== 'object') return {}
     return Object.fromEntries(
-      Object.entries(parsed).filter((entry): entry is [string, number] => Number.isFinite(entry[1])),
+      Object.entries(parsed).filter((entry): entry is [string, number] =>
+        Number.isFinite(entry[1]),
+      ),
     )
   } catch {
     return {} // Bytes of a stranger: numbers that cannot be read are no numbers.

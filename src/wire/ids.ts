@@ -50,7 +50,8 @@ export function parsePeerId(text: string): PeerId {
 
 /** Checks and brands a digest. @throws CtdError BAD_DIGEST */
 export function parseDigest(text: string): Digest {
-  if (!HEX_64.test(text)) throw new CtdError('BAD_DIGEST', `not a SHA-256 digest: ${text.slice(0, 80)}`)
+  if (!HEX_64.test(text))
+    throw new CtdError('BAD_DIGEST', `not a SHA-256 digest: ${text.slice(0, 80)}`)
   return text as Digest
 }
 
