@@ -661,6 +661,18 @@ export class Rig {
     return found
   }
 
+  /** The roots of artifacts that are whole folders, as an auditor would measure them. */
+  folders(): Map<string, { readonly digest: Digest; readonly sizeBytes: undefined }> {
+    const found = new Map<string, { readonly digest: Digest; readonly sizeBytes: undefined }>()
+    for (const { path, batch, slot, file } of this.plan.artifacts) {
+      const root = this.state.batches[batch]?.outputs.get(slot)?.root
+      if (root === undefined || file !== undefined) continue
+      const { listing } = this.output(root)
+      found.set(path, { digest: smallBlobDigest(listing), sizeBytes: undefined })
+    }
+    return found
+  }
+
   /** Listings of all accepted outputs by root. */
   listings(): Map<Digest, Uint8Array> {
     const outputs = this.state.batches.flatMap((batch) => [...batch.outputs.values()])

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { auditTranscript } from '../../src/protocol/audit.js'
 import { stepJob } from '../../src/protocol/job-step.js'
 import type { JobEvent } from '../../src/protocol/job.js'
+import { buildTranscript } from '../../src/protocol/transcript.js'
 import { toHex } from '../../src/wire/ids.js'
 import { seal } from '../../src/wire/envelope.js'
 import { honest, NETWORK, Rig, RUN_SPEC } from './rig.js'
@@ -273,5 +276,65 @@ describe('a slot', () => {
       [],
     )
     assert.equal(slot.lost.size, 0)
+  })
+})
+
+describe('a job among executors of any kind', () => {
+  const behaviour: fc.Arbitrary<Behaviour> = fc.oneof(
+    { weight: 4, arbitrary: fc.constant<Behaviour>('honest') },
+    fc.constantFrom<Behaviour>(
+      'liar',
+      'random',
+      'silent',
+      'mismatch',
+      'withholds',
+      'copier',
+      'offline',
+      { fails: 'CONTAINER_FAILED' },
+      { fails: 'BLOB_UNAVAILABLE' },
+      { declines: 'busy' },
+    ),
+  )
+  const options = fc.record({
+    behaviours: fc.array(behaviour, { minLength: 2, maxLength: 8 }),
+    replicas: fc.integer({ min: 2, max: 4 }),
+    auditPpm: fc.constantFrom(0, 500_000, 1_000_000),
+    capacity: fc.integer({ min: 1, max: 3 }),
+    spec: fc.integer({ min: 1, max: 3 }).map((tasks) => ({ ...RUN_SPEC, tasks })),
+    keys: fc.string({ minLength: 1, maxLength: 4 }),
+  })
+
+  it('ends, every receipt verifies, no lone deviator is accepted, and a replay is identical', () => {
+    let succeeded = 0
+    fc.assert(
+      fc.property(options, (drawn) => {
+        const rig = new Rig({ ...drawn, queueTimeoutMs: 120_000 }).run()
+        assert.ok(['succeeded', 'failed'].includes(rig.state.status))
+        if (rig.state.status === 'succeeded') {
+          succeeded += 1
+          const trusted = new Set<string>(rig.executors.map(({ peerId }) => peerId))
+          const bytes = buildTranscript(NETWORK, rig.record)
+          assert.equal(auditTranscript({ bytes, trusted, artifacts: rig.folders() }).code, 'ok')
+        }
+        const liars = drawn.behaviours.filter((kind) => kind === 'liar').length
+        for (const slot of rig.verified('verify')) {
+          if (!slot.accepted) continue
+          assert.ok(slot.agreed.length >= 2)
+          if (liars > 1) continue
+          const kinds = slot.agreed.map(
+            (peer) => rig.executors.find(({ peerId }) => peerId === peer)?.behaviour,
+          )
+          assert.deepEqual([...new Set(kinds)], ['honest'])
+        }
+        const { state, published } = rig.replay()
+        assert.deepEqual(state, rig.state)
+        assert.deepEqual(
+          published.map(({ id }) => id),
+          rig.published.map(({ id }) => id),
+        )
+      }),
+      { numRuns: 20, seed: 20261122, verbose: true },
+    )
+    assert.ok(succeeded > 0)
   })
 })
