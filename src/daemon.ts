@@ -26,6 +26,7 @@ import { ReplicaLogs } from './executor/replica-logs.js'
 import { runBenchmark } from './hardware/benchmark.js'
 import { SystemProbe } from './hardware/probe.js'
 import { loadIdentity } from './identity.js'
+import { IdleMemory } from './idle-memory.js'
 import { createLog } from './log.js'
 import { createLibp2pTransport } from './network/libp2p-transport.js'
 import type { Transport } from './network/transport.js'
@@ -124,6 +125,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
 
   // Books.
   const events = new Events(clock)
+  const memory = new IdleMemory(clock)
   const known = new KnownPeers(config.home, clock)
   await known.load()
   known.meet(self)
@@ -218,6 +220,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
         events.emit(type, { jobId, ...fields })
       },
       onEnded: (jobId) => {
+        memory.afterWork()
         inbox.letGo(jobId)
         for (const key of beats.keys()) {
           const taskId = key.slice(0, 64)
@@ -297,6 +300,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       ),
       onPhase: (replica) => {
         const { jobId, slot } = replica.options
+        if (replica.phase === 'done' || replica.phase === 'failed') memory.afterWork()
         events.emit('replica:moved', { jobId, name: slot.name, phase: replica.phase, ...replica.progress })
       },
     },
@@ -453,7 +457,10 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     throw error
   }
   const stopping = new AbortController()
-  const ready = hardware.measure(stopping.signal).then(() => announcer.announce())
+  const ready = hardware.measure(stopping.signal).then(() => {
+    memory.afterWork()
+    return announcer.announce()
+  })
   ready.catch((error: unknown) => {
     log('hardware').warn({ detail: String(error) }, 'the machine could not be measured')
   })
@@ -468,6 +475,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       await server.stop()
       executor.stop()
       await requester.stop()
+      memory.stop()
       announcer.stop()
       courier.stop()
       blobServer.stop()
