@@ -8,6 +8,7 @@ import { LocalPort } from './api/local-port.js'
 import type { Beat } from './api/job-view.js'
 import { nodeView, peerViews } from './api/node-view.js'
 import { createApiServer } from './api/server.js'
+import { adoptFile } from './blob/adopt.js'
 import { BlobServer } from './blob/blob-server.js'
 import { BlobStore } from './blob/blob-store.js'
 import { BlobTransfer } from './blob/blob-transfer.js'
@@ -120,7 +121,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
   const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
   const blobServer = new BlobServer({ store: blobs })
   const transfer = new BlobTransfer({ store: blobs, transport })
-  const shelf = new ImageShelf(config.image, blobs)
+  const shelf = new ImageShelf(config.image, (path) => adoptFile(blobs, path))
   const probe = new SystemProbe({ dataDir: config.home })
 
   // Books.

@@ -15,11 +15,3 @@ export interface Log {
 export function createLog(level: LogLevel, room: string): Log {
   return pino({ level, base: { room } }, pino.destination({ dest: 2, sync: true }))
 }
-
-/** For tests and tools that do not log. */
-export const silentLog: Log = {
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-}

@@ -1,16 +1,12 @@
 /** The task images a submitter can name, as `scripts/build-image.ts` left them. */
-import { createReadStream, existsSync } from 'node:fs'
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import type { BlobStore } from '../blob/blob-store.js'
-import { BLOB_LIMITS } from '../blob/limits.js'
-import { createManifest, parseManifest } from '../blob/manifest.js'
-import type { Manifest } from '../blob/manifest.js'
 import type { ImageRef } from '../container/container-runtime.js'
 import { CtdError } from '../errors.js'
 import type { Image } from '../wire/generated/job.js'
-import { fromHex, sha256 } from '../wire/ids.js'
+import { fromHex } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/)
@@ -30,11 +26,15 @@ const ARCHIVES: Readonly<Record<string, string>> = { cpu: 'cpu.tar', test: 'test
 
 export class ImageShelf {
   readonly #cpuReference: string
-  readonly #blobs: BlobStore
+  readonly #adopt: (path: string) => Promise<{ readonly digest: Digest }>
 
-  constructor(cpuReference: string, blobs: BlobStore) {
+  /** @param adopt - takes a file into the blob store without copying it */
+  constructor(
+    cpuReference: string,
+    adopt: (path: string) => Promise<{ readonly digest: Digest }>,
+  ) {
     this.#cpuReference = cpuReference
-    this.#blobs = blobs
+    this.#adopt = adopt
   }
 
   /** @throws CtdError IMAGE_UNKNOWN */
@@ -78,24 +78,6 @@ export class ImageShelf {
     const reference = this.#pathOf(name)
     const path = join(dirname(reference), ARCHIVES[name] ?? 'image.tar')
     if (!existsSync(path)) return undefined // Not served: peers need to have the image already.
-    return (await this.#blobs.adoptFile(path, await archiveManifest(path))).digest
+    return (await this.#adopt(path)).digest
   }
-}
-
-/** The hashes of an archive's pieces, kept beside it: reading it all takes seconds. */
-async function archiveManifest(path: string): Promise<Manifest> {
-  const beside = `${path}.manifest`
-  const [archive, known] = await Promise.all([stat(path), stat(beside).catch(() => undefined)])
-  if (known !== undefined && known.mtimeMs >= archive.mtimeMs) {
-    return parseManifest(new Uint8Array(await readFile(beside)))
-  }
-  const hashes: Uint8Array[] = []
-  for await (const piece of createReadStream(path, { highWaterMark: BLOB_LIMITS.pieceBytes })) {
-    hashes.push(sha256(piece as Uint8Array))
-  }
-  const manifest = createManifest(archive.size, hashes)
-  const temporary = `${beside}.${process.pid}`
-  await writeFile(temporary, manifest.bytes)
-  await rename(temporary, beside)
-  return manifest
 }

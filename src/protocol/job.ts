@@ -1,10 +1,8 @@
 /** The state of a job at its requester, the events that move it and the effects it asks for. */
 import type { AnyOpened, Opened } from '../wire/envelope.js'
-import type { JobManifest } from '../wire/generated/job.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type {
   AssignmentContext,
-  AssignmentEffect,
   AssignmentEvent,
   AssignmentState,
 } from './assignment.js'
@@ -106,9 +104,6 @@ export type JobEffect =
       readonly fields: Readonly<Record<string, unknown>>
     }
 
-/** The parts of an assignment's effects that pass through unchanged. */
-export type PassedEffect = Extract<AssignmentEffect, { type: 'publish' }>
-
 export function createJob(plan: Plan): JobRunState {
   return {
     status: 'pending',
@@ -137,5 +132,3 @@ export function outputOf(
 ): AcceptedOutput | undefined {
   return state.batches[batch]?.outputs.get(slot)
 }
-
-export type ManifestInputs = Pick<JobManifest, 'inputs'>

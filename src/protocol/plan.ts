@@ -118,6 +118,7 @@ function planTrain(spec: TrainSpec): Plan {
     batches: place(batches),
     artifacts: [
       { path: 'model.safetensors', batch: last, slot: plan.shards, file: 'weights.safetensors' },
+      { path: 'config.json', batch: 0, slot: 0, file: 'config.json' },
       { path: 'labels.json', batch: 0, slot: 0, file: 'labels.json' },
       { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
       ...Array.from({ length: plan.evalShards }, (_, shard) => ({
@@ -146,9 +147,9 @@ function stateAt(plan: TrainingPlan, round: number): { batch: number; slot: numb
 }
 
 function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
-  const { seed, format, textColumn, labelColumn, maxLength } = spec
+  const { seed, format, textColumn, labelColumn, maxLength, model } = spec
   const { shards, evalShards } = plan
-  const params = { shards, evalShards, maxLength, seed, format, textColumn, labelColumn }
+  const params = { shards, evalShards, maxLength, seed, format, textColumn, labelColumn, model }
   return {
     name: 'split',
     stage: 'split',

@@ -10,7 +10,7 @@ import { aggregate } from './aggregate.js'
 import { canonicalJson } from './canonical-json.js'
 import { initialise } from './initialise.js'
 import { PLAN_LIMITS } from './plan.js'
-import { modelConfig } from './presets.js'
+import { huggingFaceConfig, modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
 import { TABLE_LIMITS } from './tabular.js'
 
@@ -37,6 +37,8 @@ export const SplitParamsSchema = z.strictObject({
   format: z.enum(['csv', 'tsv', 'jsonl']).optional(),
   textColumn: z.string().max(1000).optional(),
   labelColumn: z.string().max(1000).optional(),
+  /** With it the output holds the `config.json` that Hugging Face's loaders ask for. */
+  model: z.string().max(100).optional(),
 })
 
 /** No inputs. */
@@ -110,7 +112,13 @@ async function runSplit(
   if (dataset === undefined || second !== undefined) {
     throw new CtdError('INPUT_MISSING', 'split@1 takes exactly one input, the dataset')
   }
-  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), params, outDir)
+  const { model, ...split } = params
+  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), split, outDir)
+  if (model === undefined) return
+  const labels = z.array(z.string()).parse(JSON.parse(await readFile(join(outDir, 'labels.json'), 'utf8')))
+  const config = modelConfig(model, { classes: labels.length, maxLength: params.maxLength })
+  const text = canonicalJson(huggingFaceConfig(config, labels))
+  await writeFile(join(outDir, 'config.json'), text, { flag: 'wx' })
 }
 
 async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {

@@ -4,6 +4,7 @@
  * Face's `BertForSequenceClassification`, so that a trained file loads there.
  */
 import { CtdError } from '../errors.js'
+import type { Json } from './canonical-json.js'
 import type { TensorSpec } from './safetensors.js'
 
 /** Numbers that fix a classifier's shape; goes into `task.json` as `model`. */
@@ -127,7 +128,7 @@ function layerNorm(prefix: string, width: number): readonly TensorSpec[] {
 export function huggingFaceConfig(
   config: ModelConfig,
   labels: readonly string[],
-): Readonly<Record<string, unknown>> {
+): Readonly<Record<string, Json>> {
   return {
     architectures: ['BertForSequenceClassification'],
     attention_probs_dropout_prob: 0,
