@@ -68,7 +68,8 @@ function taskView(
     state === undefined
       ? []
       : ranking.slice(0, state.seats).map((peer) => replicaView(peer, state, beats))
-  if (output !== undefined) return { ...place, state: 'accepted', replicas, outputRoot: output.root }
+  if (output !== undefined)
+    return { ...place, state: 'accepted', replicas, outputRoot: output.root }
   return { ...place, state: phaseOf(batch, state), replicas }
 }
 
@@ -78,11 +79,7 @@ function phaseOf(batch: BatchState | undefined, slot: SlotState | undefined): st
   return slot?.phase === 'closed' ? 'rejected' : (slot?.phase ?? 'waiting')
 }
 
-function replicaView(
-  peer: PeerId,
-  slot: SlotState,
-  beats: ReadonlyMap<string, Beat>,
-): ReplicaView {
+function replicaView(peer: PeerId, slot: SlotState, beats: ReadonlyMap<string, Beat>): ReplicaView {
   const executors = slot.receipt?.message.executors
   const told = executors?.find((executor) => peerIdFromPublicKey(executor.peer) === peer)
   const loss = slot.lost.get(peer)
@@ -100,7 +97,10 @@ function estimateOf(plan: Plan, replicas: number): string {
   const training = trainingPlanOf(plan.spec)
   const cost = estimateCost(training, { gflops: ESTIMATE_GFLOPS, replicas })
   const minutes = cost.coreSeconds / 60
-  const total = minutes < 2 ? `${Math.ceil(cost.coreSeconds)} core-seconds` : `${Math.ceil(minutes)} core-minutes`
+  const total =
+    minutes < 2
+      ? `${Math.ceil(cost.coreSeconds)} core-seconds`
+      : `${Math.ceil(minutes)} core-minutes`
   return (
     `${(cost.parameters / 1e6).toFixed(2)} M parameters, ${training.rounds.length} rounds of ` +
     `${training.shards} shards, each run ${replicas} times: at most about ${total} in all at ` +

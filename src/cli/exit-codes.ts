@@ -48,14 +48,14 @@ const BY_CODE: Readonly<Record<string, number>> = {
   JOB_FAILED: EXIT.jobFailed,
   JOB_CANCELLED: EXIT.jobCancelled,
   FILE_NOT_FOUND: EXIT.notFound,
-  JOB_NOT_FOUND: EXIT.notFound,
+  JOB_UNKNOWN: EXIT.notFound,
   PEER_NOT_FOUND: EXIT.notFound,
 }
 
 /** Codes of jobs that found no peers, and of those whose replicas were not enough of one mind. */
 const CAPACITY = /CAPACITY|TOO_FEW_PEERS|NO_ELIGIBLE|NO_EXECUTORS|QUEUE_TIME/
 const VERIFICATION =
-  /DISAGREE|REJECTED|NO_MAJORITY|MISMATCH|^(ONE_OPERATOR|NO_ESTABLISHED|MARGIN|TOO_FEW_REVEALS)$/
+  /DISAGREE|REJECTED|NO_MAJORITY|MISMATCH|^(ONE_OPERATOR|NO_ESTABLISHED|MARGIN|TOO_FEW_REVEALS|NONDETERMINISTIC|UNDECIDED)$/
 
 /** The exit code of a thrown value. */
 export function exitCodeOf(error: unknown): number {
