@@ -97,7 +97,7 @@ export class Courier {
   }
 
   /**
-   * Asks a peer.
+   * Asks a peer and waits ten seconds for the answer, or for as long as the given signal lets it.
    *
    * @throws CtdError PEER_UNREACHABLE, or the code that the peer answered with
    */
@@ -105,15 +105,24 @@ export class Courier {
     peer: PeerId,
     method: string,
     body: Uint8Array,
-    signal: AbortSignal = AbortSignal.timeout(DEADLINE_MS),
+    signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    const request = Request.encode({ method, body })
-    const answer = await this.#components.transport.request(peer, request, signal)
-    const response = decodeResponse(answer)
-    if (response.code !== 'OK') {
-      throw new CtdError(response.code.slice(0, 64), response.message.slice(0, LIMITS.textBytes))
+    const deadline = new AbortController()
+    const cancel = this.#components.clock.after(DEADLINE_MS, () => {
+      deadline.abort()
+    })
+    try {
+      const request = Request.encode({ method, body })
+      const patience = signal ?? deadline.signal
+      const answer = await this.#components.transport.request(peer, request, patience)
+      const response = decodeResponse(answer)
+      if (response.code !== 'OK') {
+        throw new CtdError(response.code.slice(0, 64), response.message.slice(0, LIMITS.textBytes))
+      }
+      return response.body
+    } finally {
+      cancel()
     }
-    return response.body
   }
 }
 
