@@ -42,7 +42,11 @@ interface Pending {
 type Listener = (opened: AnyOpened, from: PeerId) => void
 
 const ACCEPTED: Receipt = { verdict: 'accept', code: 'ACCEPTED' }
-const IGNORABLE: ReadonlySet<string> = new Set(['KIND_UNKNOWN', 'UNKNOWN_MODEL', 'BAD_TRAINING_SPEC'])
+const IGNORABLE: ReadonlySet<string> = new Set([
+  'KIND_UNKNOWN',
+  'UNKNOWN_MODEL',
+  'BAD_TRAINING_SPEC',
+])
 
 export class Inbox {
   readonly #options: InboxOptions
@@ -121,7 +125,8 @@ export class Inbox {
     if (opened.kind === 'manifest') return this.#onManifest(opened, from)
     const record = this.#find(opened)
     const previous = record === undefined ? undefined : predecessorIn(record, opened)
-    const isKnown = record !== undefined && previous !== undefined && record.get(previous) !== undefined
+    const isKnown =
+      record !== undefined && previous !== undefined && record.get(previous) !== undefined
     if (!isKnown) return this.#wait(opened, from, waitKey(opened))
     return this.#accept(record, opened, from)
   }
@@ -162,6 +167,7 @@ export class Inbox {
       this.#options.onUnknownJob(key as JobId, from, opened.author)
     }
     if (this.#pendingCount >= LIMITS.pendingEnvelopes) {
+      this.#seen.delete(digestOf(opened.bytes))
       return Promise.resolve({ verdict: 'ignore', code: 'PENDING_FULL' })
     }
     return new Promise((resolve) => {
@@ -171,6 +177,8 @@ export class Inbox {
         if (rest.length === 0) this.#pending.delete(key)
         else this.#pending.set(key, rest)
         this.#pendingCount -= 1
+        // It was never judged: when it comes again, it is as good as new.
+        this.#seen.delete(digestOf(opened.bytes))
         resolve({ verdict: 'ignore', code: 'PREDECESSOR_UNKNOWN' })
       })
       list.push({ opened, from, resolve, cancel })
