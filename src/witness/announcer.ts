@@ -85,7 +85,10 @@ export class Announcer {
     this.#putSoon()
     this.#cancelRepeat?.()
     this.#cancelRepeat = clock.after(REPEAT_MS, () => {
-      void this.announce()
+      this.announce().catch((error: unknown) => {
+        const fields = { code: errorCode(error), detail: errorMessage(error) }
+        this.#parts.log.warn(fields, 'record not renewed')
+      })
     })
   }
 

@@ -70,7 +70,13 @@ export class ReputationBook {
     const entry = reputationReceipt(record.manifest.author, receipt)
     this.#receipts.set(receipt.id, entry)
     this.#foldedMs = 0
-    await this.#components.store.put(SPACE, receipt.id, JSON.stringify(entry))
+    try {
+      await this.#components.store.put(SPACE, receipt.id, JSON.stringify(entry))
+    } catch (error) {
+      // It counts until the next start, and can be had from others after it.
+      const fields = { code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.warn(fields, 'a receipt could not be stored')
+    }
     return verified
   }
 
