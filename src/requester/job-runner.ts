@@ -45,13 +45,28 @@ export interface JobRunnerOptions {
   readonly graceMs: number
 }
 
+interface Place {
+  readonly batch: number
+  readonly slot: number
+}
+
 const LOG_EVENTS_MAX = 100_000
+/** How long an executor may take: in limits of the program, or in times that others took. */
+const LIMIT_SPANS = 3
+const STRAGGLER_SPANS = 4
+/** And in leases beside that, for a seat to become free and inputs to arrive. */
+const SLACK_LEASES = 4
+/** While the disk is full. */
+const PERSIST_AGAIN_MS = 1000
 
 export class JobRunner {
   readonly context: JobContext
   readonly state: JobRunState
   readonly #components: JobRunnerComponents
   readonly #leases: Leases
+  readonly #leaseMs: number
+  /** Longest that a committed executor of a slot took since its call. */
+  readonly #tookMs = new Map<string, number>()
   readonly #timers = new Map<string, () => void>()
   readonly #abort = new AbortController()
   #sequence = 0
@@ -62,6 +77,7 @@ export class JobRunner {
     this.context = context
     this.#components = components
     this.state = createJob(context.plan)
+    this.#leaseMs = options.leaseMs
     this.#leases = new Leases({
       ...options,
       clock: components.clock,
@@ -93,12 +109,18 @@ export class JobRunner {
     }
   }
 
-  /** Queues an event; resolves when its effects have been started. */
+  /** Queues an event; resolves when its effects have been started, or the runner has stopped. */
   dispatch(event: JobEvent): Promise<void> {
-    this.#queue = this.#queue.then(() => this.#handle(event)).catch((error: unknown) => {
-      const fields = { jobId: this.context.jobId, code: errorCode(error), detail: errorMessage(error) }
-      this.#components.log.error(fields, 'a job event could not be handled')
-    })
+    this.#queue = this.#queue
+      .then(() => this.#handle(event))
+      .catch((error: unknown) => {
+        const fields = {
+          jobId: this.context.jobId,
+          code: errorCode(error),
+          detail: errorMessage(error),
+        }
+        this.#components.log.error(fields, 'a job event could not be handled')
+      })
     return this.#queue
   }
 
@@ -106,15 +128,38 @@ export class JobRunner {
   onMessage(opened: Collected): void {
     const batch = this.#batchOf(opened)
     if (batch === undefined) return
-    if (opened.kind === 'commitment' || opened.kind === 'failure') this.#endLeaseOf(opened)
     const nowMs = this.#components.clock.now()
     void this.#assign(batch, { type: 'message', opened, nowMs })
   }
 
-  /** False when the executor holds no lease: nobody waits for its work any more. */
+  /**
+   * False when the executor holds no lease, or has been at it for too long: nobody waits for its
+   * work any more.
+   */
   onHeartbeat(taskId: string, peer: PeerId): boolean {
     const place = this.#placeOf(taskId)
-    return place !== undefined && this.#leases.renew({ ...place, peer })
+    if (place === undefined || this.#components.clock.now() > this.#patienceEndsMs(place)) {
+      return false
+    }
+    return this.#leases.renew({ ...place, peer })
+  }
+
+  /**
+   * Until when signs of life renew the leases of a slot. Without an end, an executor that beats
+   * and never commits would hold up the job for ever. Where others have committed, their time is
+   * the measure; else the program's own limit, with room to wait for a seat and to fetch.
+   */
+  #patienceEndsMs(place: Place): number {
+    const tookMs = this.#tookMs.get(`${place.batch}/${place.slot}`)
+    const workMs =
+      tookMs === undefined
+        ? LIMIT_SPANS * this.context.plan.resources.timeoutMs
+        : STRAGGLER_SPANS * tookMs
+    return this.#calledMsOf(place) + workMs + SLACK_LEASES * this.#leaseMs
+  }
+
+  #calledMsOf({ batch, slot }: Place): number {
+    return this.state.batches[batch]?.assignment?.slots[slot]?.calledMs ?? 0
   }
 
   onDisconnected(peer: PeerId): void {
@@ -161,7 +206,7 @@ export class JobRunner {
     )?.index
   }
 
-  #placeOf(taskId: string): { batch: number; slot: number } | undefined {
+  #placeOf(taskId: string): Place | undefined {
     for (const { index, assignment } of this.state.batches) {
       const slot = assignment?.slots.find((candidate) => candidate.taskId === taskId)
       if (slot !== undefined) return { batch: index, slot: slot.index }
@@ -169,16 +214,34 @@ export class JobRunner {
     return undefined
   }
 
-  #endLeaseOf(opened: Opened<'commitment'> | Opened<'failure'>): void {
-    const place = this.#placeOf(toHex(opened.message.taskId))
-    if (place !== undefined) this.#leases.end({ ...place, peer: opened.author })
+  /**
+   * Ends the lease of an executor that has committed or failed, as the state has it: the message
+   * may be one of an earlier attempt, which changes nothing.
+   *
+   * @param calledMs - when the slot's executors were called, before the message was handled
+   */
+  #endLeaseOf({ author }: Collected, { batch, slot }: Place, calledMs: number): void {
+    const state = this.state.batches[batch]?.assignment?.slots[slot]
+    const committedMs = state?.committedMs.get(author)
+    if (committedMs === undefined && state?.lost.has(author) !== true) return
+    const isFresh = this.#leases.end({ batch, slot, peer: author })
+    if (!isFresh || committedMs === undefined) return
+    const key = `${batch}/${slot}`
+    this.#tookMs.set(key, Math.max(this.#tookMs.get(key) ?? 0, committedMs - calledMs))
   }
 
   #onLeaseExpired({ batch, slot, peer }: Lease): void {
     const nowMs = this.#components.clock.now()
     const reason = 'gave no sign of life within its lease'
     this.#components.notify('executor:lost', { batch, slot, peer, reason })
-    const event = { type: 'executorLost', slot, peer, code: 'LEASE_EXPIRED', reason, nowMs } as const
+    const event = {
+      type: 'executorLost',
+      slot,
+      peer,
+      code: 'LEASE_EXPIRED',
+      reason,
+      nowMs,
+    } as const
     void this.#assign(batch, event)
   }
 
@@ -188,9 +251,50 @@ export class JobRunner {
 
   async #handle(event: JobEvent): Promise<void> {
     if (this.#isStopped || isEnded(this.state)) return
-    await this.#components.store.append(this.#logName, this.#sequence, encodeEvent(event), true)
+    if (!(await this.#persist(encodeEvent(event)))) return
     this.#sequence += 1
-    for (const effect of stepJob(this.context, this.state, event)) this.#execute(effect)
+    const opened = messageOf(event)
+    const place =
+      opened !== undefined && 'taskId' in opened.message
+        ? this.#placeOf(toHex(opened.message.taskId))
+        : undefined
+    const calledMs = place === undefined ? 0 : this.#calledMsOf(place)
+    const effects = stepJob(this.context, this.state, event)
+    if (opened !== undefined && place !== undefined) this.#endLeaseOf(opened, place, calledMs)
+    for (const effect of effects) this.#execute(effect)
+  }
+
+  /**
+   * Writes an event, however long the disk refuses: an event that went missing, such as a
+   * deadline, would leave the job hanging for ever. False when stopped before.
+   */
+  async #persist(text: string): Promise<boolean> {
+    const { store, log, clock } = this.#components
+    for (;;) {
+      try {
+        await store.append(this.#logName, this.#sequence, text, true)
+        return true
+      } catch (error) {
+        if (this.#isStopped) return false
+        const code = errorCode(error)
+        log.error(
+          { jobId: this.context.jobId, code, detail: errorMessage(error) },
+          'job log refused',
+        )
+        await new Promise<void>((resolve) => {
+          const cancel = clock.after(PERSIST_AGAIN_MS, resolve)
+          this.#abort.signal.addEventListener(
+            'abort',
+            () => {
+              cancel()
+              resolve()
+            },
+            { once: true },
+          )
+        })
+        if (this.#isStopped) return false
+      }
+    }
   }
 
   #execute(effect: JobEffect): void {
@@ -283,4 +387,10 @@ export class JobRunner {
       await this.dispatch({ type: 'outputLost', batch, slot, nowMs: clock.now() })
     }
   }
+}
+
+function messageOf(event: JobEvent): Collected | undefined {
+  return event.type === 'assignment' && event.event.type === 'message'
+    ? event.event.opened
+    : undefined
 }

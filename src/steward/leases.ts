@@ -45,10 +45,11 @@ export class Leases {
     }
   }
 
-  end(lease: Lease): void {
+  /** @returns whether there was such a lease */
+  end(lease: Lease): boolean {
     const key = keyOf(lease)
     this.#running.get(key)?.cancel()
-    this.#running.delete(key)
+    return this.#running.delete(key)
   }
 
   endSlot(batch: number, slot: number): void {
