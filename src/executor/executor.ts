@@ -49,6 +49,9 @@ export interface ExecutorOptions {
   readonly heartbeatMs: number
 }
 
+/** A replica whose steward has been silent for so long is given up. */
+const SILENCE_MAX_MS = 3600_000
+
 export class Executor {
   readonly #components: ExecutorComponents
   readonly #options: ExecutorOptions
@@ -152,14 +155,17 @@ export class Executor {
 
   #hasBid(frozen: Opened<'freezeBids'>): boolean {
     return frozen.message.bids.some(
-      (bytes) => openAs(this.#components.network, bytes, 'bid').author === this.#components.signer.peerId,
+      (bytes) =>
+        openAs(this.#components.network, bytes, 'bid').author === this.#components.signer.peerId,
     )
   }
 
   #ballotOf(record: JobRecord, id: string): Ballot | undefined {
     const offer = record.offerOf(id)
     if (offer === undefined) return undefined
-    const frozenBids = record.ofKind('freezeBids').find((freeze) => toHex(freeze.message.offer) === offer.id)
+    const frozenBids = record
+      .ofKind('freezeBids')
+      .find((freeze) => toHex(freeze.message.offer) === offer.id)
     const frozenOpenings = record
       .ofKind('freezeOpenings')
       .find((freeze) => toHex(freeze.message.frozenBids) === frozenBids?.id)
@@ -198,6 +204,7 @@ export class Executor {
     if (this.#replicas.has(`${taskId}/${attempt}`)) return
     const stewards = stewardsOf(offer)
     const { jobId, manifest } = record
+    this.#endEarlier(taskId, attempt)
     const replica = new Replica(
       { jobId, manifest, offer, task, taskId, slot, resources: record.plan.resources, stewards },
       this.#components,
@@ -206,6 +213,15 @@ export class Executor {
     this.#queue.push(replica)
     this.#startBeating()
     this.#startNext()
+  }
+
+  /** A new attempt at a task supersedes the earlier ones: nobody waits for their results. */
+  #endEarlier(taskId: TaskId, attempt: number): void {
+    for (const replica of this.#replicas.values()) {
+      const { options } = replica
+      if (options.taskId === taskId && options.offer.message.attempt < attempt) replica.end()
+    }
+    this.#forgetDone()
   }
 
   #startNext(): void {
@@ -255,9 +271,10 @@ export class Executor {
 
   #onReceipt(receipt: Opened<'receipt'>): void {
     const taskId = toHex(receipt.message.taskId)
-    for (const replica of this.#replicas.values()) {
-      if (replica.options.taskId === taskId) replica.end()
-    }
+    const attempt = this.#components.recordOf(receipt.id)?.offerOf(receipt.id)?.message.attempt
+    // A late receipt of an earlier attempt says nothing about a later one.
+    const replica = this.#replicas.get(`${taskId}/${attempt}`)
+    replica?.end()
     this.#forgetDone()
   }
 
@@ -269,7 +286,8 @@ export class Executor {
   }
 
   #forgetDone(): void {
-    for (const [key, replica] of this.#replicas) if (replica.phase === 'done') this.#replicas.delete(key)
+    for (const [key, replica] of this.#replicas)
+      if (replica.phase === 'done') this.#replicas.delete(key)
   }
 
   #startBeating(): void {
@@ -284,6 +302,7 @@ export class Executor {
   async #beat(): Promise<void> {
     const alive = this.replicas.filter(({ phase }) => phase !== 'failed' && phase !== 'done')
     await Promise.all(alive.map((replica) => this.#beatOne(replica)))
+    this.#forgetDone()
     if (alive.length > 0) this.#startBeating()
   }
 
@@ -292,12 +311,16 @@ export class Executor {
     if (steward === undefined) return
     try {
       const { isAwaited, missed } = await this.#components.heartbeat(replica, steward)
+      replica.answeredMs = this.#components.clock.now()
       for (const bytes of missed) this.#components.receive(bytes, steward)
-      const isBefore = replica.phase === 'queued' || replica.phase === 'fetching' || replica.phase === 'running'
+      const isBefore =
+        replica.phase === 'queued' || replica.phase === 'fetching' || replica.phase === 'running'
       if (!isAwaited && isBefore) replica.end()
     } catch (error) {
       const fields = { steward, code: errorCode(error) }
       this.#components.log.debug(fields, 'heartbeat not answered')
+      // Its lease ended long ago, and a requester that comes back starts a new attempt.
+      if (this.#components.clock.now() - replica.answeredMs > SILENCE_MAX_MS) replica.end()
     }
   }
 }

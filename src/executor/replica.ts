@@ -19,13 +19,7 @@ import type { Digest, JobId, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 
 export type ReplicaPhase =
-  | 'queued'
-  | 'fetching'
-  | 'running'
-  | 'committed'
-  | 'revealed'
-  | 'failed'
-  | 'done'
+  'queued' | 'fetching' | 'running' | 'committed' | 'revealed' | 'failed' | 'done'
 
 /** What a task's run left: the root of its output and where it stands. */
 export interface ReplicaOutput {
@@ -86,12 +80,15 @@ export class Replica {
   readonly #abort = new AbortController()
   phase: ReplicaPhase = 'queued'
   progress: ReplicaProgress = { step: 0, total: 0, note: '' }
+  /** When a steward last answered a heartbeat; at first, when the replica was taken on. */
+  answeredMs: number
   #kept: Kept | undefined
   #reveal: Opened<'reveal'> | undefined
 
   constructor(options: ReplicaOptions, components: ReplicaComponents) {
     this.options = options
     this.#components = components
+    this.answeredMs = components.clock.now()
   }
 
   get key(): string {
@@ -103,8 +100,7 @@ export class Replica {
     const startedMs = this.#components.clock.now()
     try {
       const before = await this.#components.store.get(SPACE, this.key)
-      const kept =
-        before === undefined ? await this.#work(startedMs) : (JSON.parse(before) as Kept)
+      const kept = before === undefined ? await this.#work(startedMs) : (JSON.parse(before) as Kept)
       this.#abort.signal.throwIfAborted()
       this.#kept = kept
       this.#commit(kept)
@@ -208,7 +204,11 @@ export class Replica {
   end(): void {
     this.phase = 'done'
     this.#abort.abort()
-    void this.#components.store.delete(SPACE, this.key)
+    this.#components.store.delete(SPACE, this.key).catch((error: unknown) => {
+      // A full disk keeps the record; the next start of the same replica would find it.
+      const fields = { code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.warn(fields, 'a kept result could not be deleted')
+    })
     this.#components.onPhase(this)
   }
 

@@ -4,6 +4,7 @@ import type { Log } from '../log.js'
 import { openAs } from '../wire/envelope.js'
 import type { Opened } from '../wire/envelope.js'
 import { Bundle, Request, Response } from '../wire/generated/control.js'
+import { toHex } from '../wire/ids.js'
 import type { JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import type { Inbox } from './inbox.js'
@@ -36,7 +37,8 @@ export function createControl(
     } catch (error) {
       const code = errorCode(error)
       components.log.debug({ from, code, detail: errorMessage(error) }, 'request refused')
-      const message = error instanceof CtdError ? error.message : 'the request could not be answered'
+      const message =
+        error instanceof CtdError ? error.message : 'the request could not be answered'
       return Response.encode({ code, message, body: new Uint8Array(0) })
     }
   }
@@ -53,9 +55,15 @@ async function answer(
       return new Uint8Array(0)
     case 'heartbeat': {
       const heartbeat = openAs(components.network, body, 'heartbeat')
-      const { isAwaited, missed } = components.onHeartbeat(heartbeat)
+      const { isAwaited, missed: told } = components.onHeartbeat(heartbeat)
+      // The end of a job is gossiped once; whoever still works on it has not heard of it.
+      const end = components.inbox.recordOf(toHex(heartbeat.message.taskId))?.end
+      const missed = end === undefined ? told : [...told, end.bytes]
       // One leading byte tells whether the executor is still awaited.
-      return Buffer.concat([Uint8Array.of(isAwaited ? 1 : 0), Bundle.encode({ envelopes: [...missed] })])
+      return Buffer.concat([
+        Uint8Array.of(isAwaited ? 1 : 0),
+        Bundle.encode({ envelopes: [...missed] }),
+      ])
     }
     default: {
       const found = await components.jobAnswer(method, parseJobId(body))
