@@ -37,8 +37,9 @@ export interface SlotState {
   /** How many of the ranking are called, and how many commitments are wanted now. */
   seats: number
   wanted: number
-  /** The last certificate of the slot's chain. */
+  /** The last certificate of the slot's chain, and all its links after the election. */
   tail: Digest | undefined
+  readonly chain: AnyOpened[]
   calledMs: number
   readonly lost: Map<PeerId, Loss>
   readonly commitments: Map<PeerId, Opened<'commitment'>>
@@ -134,6 +135,7 @@ function createSlot(index: number): SlotState {
     seats: 0,
     wanted: 0,
     tail: undefined,
+    chain: [],
     calledMs: 0,
     lost: new Map(),
     commitments: new Map(),

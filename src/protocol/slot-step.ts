@@ -3,7 +3,7 @@
  * replica, freeze the reveals, judge, call a standby or write the receipt.
  */
 import { seal } from '../wire/envelope.js'
-import type { Opened } from '../wire/envelope.js'
+import type { AnyOpened, Opened } from '../wire/envelope.js'
 import { fromHex, peerIdFromPublicKey, publicKeyFromPeerId, toHex } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
@@ -87,11 +87,23 @@ function call(
     },
     context.signer,
   )
-  slot.tail = task.id
+  // A standby may have missed what was said before it was called; without it the call means nothing.
+  const before = slot.chain.map((opened): AssignmentEffect => ({
+    type: 'publish',
+    opened,
+    to: called,
+  }))
+  append(slot, task)
   return [
+    ...before,
     { type: 'publish', opened: task, to: called },
     ...called.map((peer): AssignmentEffect => ({ type: 'called', slot: slot.index, peer })),
   ]
+}
+
+function append(slot: SlotState, link: AnyOpened): void {
+  slot.tail = link.id
+  slot.chain.push(link)
 }
 
 export function onSlotMessage(
@@ -277,7 +289,7 @@ function freezeCommitments(
   )
   const isFirst = slot.frozenCommitments === undefined
   slot.frozenCommitments = frozen
-  slot.tail = frozen.id
+  append(slot, frozen)
   const committed = [...slot.commitments.keys()]
   const effects: AssignmentEffect[] = [{ type: 'publish', opened: frozen, to: committed }]
   const seed2 = vrfOutput(vrfProof) ?? new Uint8Array(64)
@@ -312,10 +324,11 @@ function freezeReveals(
     },
     context.signer,
   )
-  slot.tail = frozen.id
+  append(slot, frozen)
   const effects: AssignmentEffect[] = [
     { type: 'clearTimer', name: `reveals:${slot.index}` },
-    { type: 'publish', opened: frozen, to: [] },
+    // The receipt follows it: whoever gets that directly must not wait for this by gossip.
+    { type: 'publish', opened: frozen, to: rankingOf(state, slot).slice(0, slot.seats) },
   ]
   const verdict = slotVerdict({
     reveals: [...slot.reveals.values()],
