@@ -5,6 +5,7 @@
 import type { Clock } from '../clock.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
+import type { Election } from '../protocol/election.js'
 import { explainScore, foldReputation, scoreOf } from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
 import { verifySlot } from '../protocol/slot-chain.js'
@@ -12,7 +13,7 @@ import type { VerifiedSlot } from '../protocol/slot-chain.js'
 import type { Store } from '../store/store.js'
 import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey, sha256, toHex, utf8 } from '../wire/ids.js'
-import type { PeerId } from '../wire/ids.js'
+import type { Digest, PeerId } from '../wire/ids.js'
 import type { JobRecord } from './job-record.js'
 
 const SPACE = 'receipt'
@@ -30,6 +31,7 @@ interface Components {
 export class ReputationBook {
   readonly #components: Components
   readonly #receipts = new Map<string, ReputationReceipt>()
+  readonly #elections = new WeakMap<JobRecord, Map<Digest, Election>>()
   #scores: ReadonlyMap<PeerId, Score> = new Map()
   #foldedMs = 0
 
@@ -56,7 +58,7 @@ export class ReputationBook {
           network: this.#components.network,
           manifest: record.manifest,
           get: (id) => record.get(id),
-          elections: new Map(),
+          elections: this.#electionsOf(record),
           proofs: 'trust',
         },
         receipt,
@@ -78,6 +80,13 @@ export class ReputationBook {
       this.#components.log.warn(fields, 'a receipt could not be stored')
     }
     return verified
+  }
+
+  /** All receipts of a batch rest on one election. */
+  #electionsOf(record: JobRecord): Map<Digest, Election> {
+    const elections = this.#elections.get(record) ?? new Map<Digest, Election>()
+    this.#elections.set(record, elections)
+    return elections
   }
 
   score(peer: PeerId): Score {
