@@ -12,7 +12,8 @@ set -eu
 SOCK=${CTD_DOCKER_SOCK:-/var/run/docker.sock}
 ROOT=${CTD_DOCKER_ROOT:-/var/lib/docker}
 STATE=${CTD_ENGINE_STATE:-/run/ctd-engine}
-NAME=$(printf '%s' "$SOCK" | tr -c 'a-zA-Z0-9\n' -)
+# Short, for unix sockets below it have at most 104 bytes of path.
+NAME=$(printf '%s' "$SOCK" | cksum | cut -d' ' -f1)
 PID_FILE=$STATE/$NAME.pid
 LOG=$STATE/$NAME.log
 START_SECONDS=30

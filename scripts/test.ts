@@ -10,12 +10,12 @@
  * at a time. Each group has a deadline, after which it and all it started are killed. The last
  * line says how many passed, failed and were skipped; the status is 1 if anything failed.
  */
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { CtdError, errorMessage } from '../src/errors.js'
 import { ENGINE_SOCKET, setUp, type EngineState, type SetUp } from './setup.js'
 import { sweepFolder } from './sweep.js'
@@ -121,13 +121,21 @@ async function prepare(groups: readonly TestGroup[], rows: Row[]): Promise<SetUp
   const options = { image: needsEngine, engine: needsEngine, quiet: false }
   const startedMs = performance.now()
   try {
-    return await setUp({ ...options, build: needsEngine })
+    const house = await setUp({ ...options, build: needsEngine })
+    if (needsEngine && house.engine === 'ready') await buildTestImage()
+    return house
   } catch (error) {
     if (!(error instanceof CtdError) || error.code !== 'BUILD_FAILED') throw error
     rows.push({ ...newRow('build', 1), failed: 1, seconds: secondsSince(startedMs) })
     tellFailure('build', errorMessage(error))
     return setUp({ ...options, build: false })
   }
+}
+
+/** The small image that container and integration tests run their programs in. */
+async function buildTestImage(): Promise<void> {
+  const args = ['--import', 'tsx', 'scripts/build-image.ts', '--test-image', '--json']
+  await promisify(execFile)(process.execPath, args, { cwd: ROOT })
 }
 
 function newRow(group: string, files: number): Row {

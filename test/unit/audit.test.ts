@@ -53,7 +53,7 @@ describe('the audit of a transcript', () => {
     assert.equal(report.ok, true)
     assert.equal(report.anchored, true)
     assert.equal(report.tasks, 9)
-    assert.equal(report.artifacts, 4)
+    assert.equal(report.artifacts, 5)
     assert.ok(report.replicas > 18)
     assert.deepEqual(report.result, rig.state.result)
     assert.deepEqual(report.dissenters, [liar])
@@ -292,7 +292,7 @@ describe('ctd audit', () => {
     const { dir, home } = await results()
     const { exit, text } = await run(dir, home)
     assert.equal(exit, EXIT.ok)
-    assert.match(text, /9 tasks, \d+ replicas, 4 artifacts/)
+    assert.match(text, /9 tasks, \d+ replicas, 5 artifacts/)
     assert.match(text, /6 of 7 known/)
     assert.match(text, new RegExp(`dissenters +${liar}`))
     assert.match(text, /^audit: ok$/m)
@@ -305,7 +305,7 @@ describe('ctd audit', () => {
     assert.equal(exit, EXIT.ok)
     assert.equal(report.ok, true)
     assert.equal(report.jobId, rig.context.jobId)
-    assert.equal(report.artifacts, 4)
+    assert.equal(report.artifacts, 5)
   })
 
   it('refuses every artifact that was replaced by one of equal length', async () => {
