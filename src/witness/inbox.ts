@@ -209,6 +209,8 @@ export class Inbox {
       this.#jobOf.set(taskId, record)
       this.#release(taskId)
     }
+    // Whoever told this peer something else than the stewards is found out here.
+    for (const bytes of frozenIn(opened)) void this.receive(bytes, from)
     return receipt
   }
 
@@ -235,6 +237,12 @@ export class Inbox {
     }
     return ACCEPTED
   }
+}
+
+/** The executors' envelopes inside a certificate. */
+function frozenIn(opened: AnyOpened): readonly Uint8Array[] {
+  if (opened.kind === 'freezeCommitments') return opened.message.commitments
+  return opened.kind === 'freezeReveals' ? opened.message.reveals : []
 }
 
 /** The id a message waits for: its predecessor, its job or its task. */
