@@ -1,0 +1,32 @@
+/**
+ * Loader of the simulator: the production modules get other primitives beneath them, and are
+ * themselves unchanged. Signatures and the VRF become hashes that cost microseconds (or stay real,
+ * see `primitives/mode.ts`), and random bytes come from the seed.
+ */
+const REPLACED = [
+  { of: '/src/wire/envelope.ts', specifier: 'node:crypto', by: './primitives/signature.ts' },
+  { of: '/src/executor/replica.ts', specifier: 'node:crypto', by: './primitives/random-bytes.ts' },
+  {
+    of: '/src/requester/requester.ts',
+    specifier: 'node:crypto',
+    by: './primitives/random-bytes.ts',
+  },
+]
+/** Whole modules with a stand-in that calls the real one. */
+const MODULES = [
+  { url: '/src/protocol/vrf.ts', by: './primitives/vrf.ts' },
+  { url: '/src/wire/envelope.ts', by: './primitives/envelope.ts' },
+]
+
+/** @type {import('node:module').ResolveHook} */
+export async function resolve(specifier, context, nextResolve) {
+  const parent = context.parentURL?.replace(/[?#].*$/, '') ?? ''
+  const replaced = REPLACED.find((row) => row.specifier === specifier && parent.endsWith(row.of))
+  if (replaced !== undefined)
+    return nextResolve(new URL(replaced.by, import.meta.url).href, context)
+  const found = await nextResolve(specifier, context)
+  const url = found.url.replace(/[?#].*$/, '')
+  const standIn = MODULES.find((row) => url.endsWith(row.url))
+  if (standIn === undefined || parent.includes('/simulation/primitives/')) return found
+  return nextResolve(new URL(standIn.by, import.meta.url).href, context)
+}

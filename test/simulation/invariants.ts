@@ -1,0 +1,277 @@
+/**
+ * What must hold whatever happens, checked by one who sees every peer (security.md section 6):
+ *
+ * - I1 an accepted result has at least two valid equal reveals of distinct operators
+ * - I2 no honest peer signs two payloads for a slot key, over all its restarts
+ * - I3 no peer runs one replica twice at the same time
+ * - I4 terminal states are absorbing
+ * - I5 every accepted job ends within a bound once the network has healed
+ * - I6 no honest peer's message is refused, and no honest receipt disbelieved, by an honest peer;
+ *   and what one honest peer forwards no other holds against it
+ * - I7 a strike only for whoever revealed another result than the accepted one
+ * - I8 seats in use never pass the seats there are
+ * - I9 what a peer keeps stays within bounds, and is gone when the jobs are
+ * - I10 a proof of equivocation verifies by itself, and never names an honest peer
+ * - W no wrong result is accepted where the adversaries are too few to win
+ */
+import { outcomeOf } from '../../src/protocol/task.js'
+import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
+import type { GossipVerdict } from '../../src/network/transport.js'
+import { errorMessage } from '../../src/errors.js'
+import { open, openAs } from '../../src/wire/envelope.js'
+import type { AnyOpened, Opened } from '../../src/wire/envelope.js'
+import { peerIdFromPublicKey, toHex } from '../../src/wire/ids.js'
+import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
+import { LIMITS } from '../../src/wire/limits.js'
+import { NETWORK } from './peer.js'
+import type { PeerObserver, SimulatedPeer } from './peer.js'
+
+export interface Violation {
+  readonly invariant: string
+  readonly words: string
+  readonly atMs: number
+}
+
+export interface InvariantOptions {
+  readonly now: () => number
+  readonly count: (what: string) => void
+  /** The right output of a task, as a root. */
+  readonly rightRoot: (verified: VerifiedSlot) => Digest
+  /** Whether wrong results are to be expected: too many adversaries for what the rules promise. */
+  readonly mayBeWrong: boolean
+}
+
+const TERMINAL = /^job:(succeeded|failed|cancelled)$/
+const VIOLATIONS_MAX = 20
+const REPLICAS_MAX = 512
+const TIMERS_MAX = 2048
+
+export class Invariants implements PeerObserver {
+  readonly violations: Violation[] = []
+  readonly #options: InvariantOptions
+  readonly #honest = new Set<PeerId>()
+  /** What every honest author signed for a slot key. */
+  readonly #signed = new Map<string, Digest>()
+  readonly #openings = new Set<Digest>()
+  readonly #judged = new Set<Digest>()
+  readonly #verdicts = new Map<string, GossipVerdict>()
+  readonly #ends = new Map<JobId, string>()
+  /** Roots accepted by job, batch and slot. */
+  readonly accepted = new Map<string, Digest>()
+  wrong = 0
+  /** What receipts said, by peer and outcome. */
+  readonly outcomes = new Map<string, number>()
+
+  constructor(options: InvariantOptions) {
+    this.#options = options
+  }
+
+  trust(peer: SimulatedPeer): void {
+    if (peer.isHonest) this.#honest.add(peer.peerId)
+  }
+
+  fail(invariant: string, words: string): void {
+    if (this.violations.length >= VIOLATIONS_MAX) return
+    this.violations.push({ invariant, words, atMs: this.#options.now() })
+  }
+
+  onSigned(peer: SimulatedPeer, opened: AnyOpened): void {
+    this.#options.count(`signed:${opened.kind}`)
+    if (!peer.isHonest) return
+    if (opened.kind === 'freezeOpenings') this.#openings.add(opened.id)
+    const key = this.#slotKeyOf(opened)
+    if (key === undefined) return
+    const before = this.#signed.get(`${peer.peerId}/${key}`)
+    if (before !== undefined && before !== opened.id) {
+      this.fail('I2', `${peer.options.name} signed two messages for ${key}`)
+    }
+    this.#signed.set(`${peer.peerId}/${key}`, opened.id)
+  }
+
+  /** Independent of the inbox: every link of a slot's chain has one successor of any kind. */
+  #slotKeyOf(opened: AnyOpened): string | undefined {
+    switch (opened.kind) {
+      case 'offer': {
+        const { jobId, batch, attempt } = opened.message
+        return `offer/${toHex(jobId)}/${batch}/${attempt}`
+      }
+      case 'bid':
+      case 'decline':
+        return `answer/${toHex(opened.message.offer)}`
+      case 'freezeBids':
+        return `freezeBids/${toHex(opened.message.offer)}`
+      case 'vrfOpen':
+      case 'freezeOpenings':
+        return `${opened.kind}/${toHex(opened.message.frozenBids)}`
+      case 'commitment':
+      case 'reveal':
+        return `${opened.kind}/${toHex(opened.message.taskId)}/${opened.message.attempt}`
+      case 'task':
+      case 'freezeCommitments':
+      case 'freezeReveals':
+      case 'receipt': {
+        const previous = toHex(opened.message.previous)
+        const isShared = this.#openings.has(previous as Digest)
+        const slot = isShared && 'slot' in opened.message ? `/${opened.message.slot}` : ''
+        return `link/${previous}${slot}`
+      }
+      case 'jobEnd':
+        return `jobEnd/${toHex(opened.message.jobId)}`
+      default:
+        return undefined
+    }
+  }
+
+  onReceipt(
+    peer: SimulatedPeer,
+    receipt: Opened<'receipt'>,
+    verified: VerifiedSlot | undefined,
+  ): void {
+    if (!peer.isHonest) return
+    if (verified === undefined) {
+      if (!this.#honest.has(receipt.author)) return
+      return this.fail('I6', `${peer.options.name} disbelieves a receipt of ${receipt.author}`)
+    }
+    if (this.#judged.has(receipt.id)) return
+    this.#judged.add(receipt.id)
+    const isRight = !verified.accepted || this.#judgeAccepted(receipt, verified)
+    for (const { peer: key, outcome } of receipt.message.executors) {
+      this.#options.count(`outcome:${outcome}`)
+      const executor = peerIdFromPublicKey(key)
+      const name = `${executor} ${outcome}`
+      this.outcomes.set(name, (this.outcomes.get(name) ?? 0) + 1)
+      if (outcome !== 'dissented') continue
+      if (this.#honest.has(executor) && isRight) this.fail('I7', `${executor} was struck unjustly`)
+    }
+    this.#options.count(`verdict:${receipt.message.verdict}${verified.young ? '-young' : ''}`)
+    const seats = verified.messages.filter(({ kind }) => kind === 'task').length
+    if (seats > 1) this.#options.count('branch:called-again')
+    const freezes = verified.messages.filter(({ kind }) => kind === 'freezeReveals').length
+    if (freezes > 1) this.#options.count('branch:escalated')
+    const commits = verified.messages.filter(({ kind }) => kind === 'freezeCommitments').length
+    if (commits > freezes) this.#options.count('branch:hidden-replica')
+  }
+
+  /** @returns whether the accepted output is the right one */
+  #judgeAccepted(receipt: Opened<'receipt'>, verified: VerifiedSlot): boolean {
+    const { jobId, batch, slot } = receipt.message
+    const frozen = verified.messages.findLast((message) => message.kind === 'freezeReveals')
+    const bids = verified.messages.find((message) => message.kind === 'freezeBids')
+    const operators = new Map(
+      (bids?.message.bids ?? []).map((bytes) => {
+        const { author, message } = openAs(NETWORK, bytes, 'bid')
+        return [author, peerIdFromPublicKey(message.operator)]
+      }),
+    )
+    const reveals = (frozen?.message.reveals ?? []).map((bytes) => openAs(NETWORK, bytes, 'reveal'))
+    const agreeing = reveals.filter(({ message }) => {
+      return toHex(message.outputRoot) === verified.outputRoot
+    })
+    const distinct = new Set(agreeing.map(({ author }) => operators.get(author) ?? author))
+    const outcomes = new Set(agreeing.map(({ message }) => outcomeOf(message)))
+    if (distinct.size < LIMITS.replicasMin || outcomes.size !== 1) {
+      this.fail('I1', `slot ${batch}/${slot} was accepted with ${distinct.size} equal reveals`)
+    }
+    for (const peer of verified.dissented) {
+      const reveal = reveals.find(({ author }) => author === peer)
+      if (reveal !== undefined && toHex(reveal.message.outputRoot) === verified.outputRoot) {
+        this.fail('I7', `${peer} dissents with the accepted output`)
+      }
+    }
+    this.accepted.set(`${toHex(jobId)}/${batch}/${slot}`, verified.outputRoot)
+    if (verified.outputRoot === this.#options.rightRoot(verified)) return true
+    this.wrong += 1
+    this.#options.count('verdict:accepted-wrong')
+    if (!this.#options.mayBeWrong) this.fail('W', `a wrong result of slot ${batch}/${slot}`)
+    return false
+  }
+
+  onEquivocation(peer: SimulatedPeer, first: AnyOpened, second: AnyOpened): void {
+    if (!peer.isHonest) return
+    this.#options.count('branch:equivocation-proved')
+    try {
+      const [a, b] = [open(NETWORK, first.bytes), open(NETWORK, second.bytes)]
+      const isProof =
+        a.author === b.author && a.id !== b.id && this.#slotKeyOf(a) === this.#slotKeyOf(b)
+      if (!isProof) this.fail('I10', `no proof: ${a.kind} and ${b.kind} of ${a.author}`)
+    } catch (error) {
+      this.fail('I10', `a proof does not verify: ${errorMessage(error)}`)
+    }
+    if (this.#honest.has(second.author)) {
+      this.fail('I10', `${peer.options.name} holds a proof against the honest ${second.author}`)
+    }
+  }
+
+  onVerdict(to: PeerId, from: PeerId, bytes: Uint8Array, verdict: GossipVerdict): void {
+    this.#options.count(`gossip:${verdict}`)
+    if (!this.#honest.has(to) || verdict === 'ignore') return
+    if (verdict === 'reject' && this.#honest.has(from)) {
+      this.fail('I6', `${to} rejects a message of the honest ${from}`)
+    }
+    const key = Buffer.from(bytes).toString('latin1')
+    const before = this.#verdicts.get(key)
+    if (before !== undefined && before !== verdict) {
+      this.fail('I6', `a message of ${from} is accepted by one peer and rejected by another`)
+    }
+    this.#verdicts.set(key, verdict)
+  }
+
+  onNotify(jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>): void {
+    const { code } = fields
+    this.#options.count(typeof code === 'string' && code !== '' ? `${event}:${code}` : event)
+    if (TERMINAL.test(event)) this.onEnd(jobId, event.slice('job:'.length))
+  }
+
+  /** A job was seen in a terminal state: by its notification, or after a restart. */
+  onEnd(jobId: JobId, status: string): void {
+    const before = this.#ends.get(jobId)
+    if (before !== undefined && before !== status) {
+      this.fail('I4', `job ${jobId.slice(0, 8)} was ${before} and is ${status}`)
+    }
+    this.#ends.set(jobId, status)
+  }
+
+  hasEnded(jobId: JobId): boolean {
+    return this.#ends.has(jobId)
+  }
+
+  onDouble(peer: SimulatedPeer, key: string): void {
+    this.fail('I3', `${peer.options.name} runs ${key.slice(0, 12)} twice at the same time`)
+  }
+
+  onError(peer: SimulatedPeer, fields: object, message: string): void {
+    const code = 'code' in fields ? String(fields.code) : ''
+    this.#options.count(`error:${code}`)
+    if (code !== 'INTERNAL' && code !== '') return
+    this.fail('E', `${peer.options.name}: ${message} ${JSON.stringify(fields)}`)
+  }
+
+  /** Cheap enough for every event. */
+  check(peers: readonly SimulatedPeer[]): void {
+    for (const peer of peers) {
+      const household = peer.household
+      if (household === undefined) continue
+      const { executor, life } = household
+      const { name, seats } = peer.options
+      if (executor.executing > seats) this.fail('I8', `${name} uses ${executor.executing} seats`)
+      if (executor.replicas.length > REPLICAS_MAX || life.timers > TIMERS_MAX) {
+        this.fail('I9', `${name} keeps ${executor.replicas.length} replicas, ${life.timers} timers`)
+      }
+    }
+  }
+
+  /** After all jobs ended and everything settled, nothing may be left running. */
+  checkSettled(peers: readonly SimulatedPeer[]): void {
+    for (const peer of peers) {
+      const household = peer.household
+      if (household === undefined || !peer.isHonest) continue
+      const { executor, life } = household
+      const { name } = peer.options
+      if (executor.replicas.length > 0) {
+        const phases = executor.replicas.map(({ phase }) => phase).join(' ')
+        this.fail('I9', `${name} keeps replicas of ended jobs: ${phases}`)
+      }
+      if (life.timers > 0) this.fail('I9', `${name} keeps ${life.timers} timers`)
+    }
+  }
+}

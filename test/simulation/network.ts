@@ -1,0 +1,293 @@
+/**
+ * The network in memory: gossip to everyone connected, requests to one, with seeded delay, loss,
+ * duplication, reordering and partitions. It implements the part of `Transport` that people use.
+ */
+import { CtdError } from '../../src/errors.js'
+import type {
+  GossipHandler,
+  GossipVerdict,
+  PeerEvent,
+  RequestHandler,
+  Transport,
+} from '../../src/network/transport.js'
+import type { PeerId } from '../../src/wire/ids.js'
+import type { Random } from './random.js'
+import type { Life, Timeline } from './timeline.js'
+
+export interface NetworkFaults {
+  readonly delayMinMs: number
+  readonly delayMaxMs: number
+  /** Share of messages that take ten times as long, so that later ones overtake them. */
+  readonly slow: number
+  /** Share of requests and answers that are lost with their connection. */
+  readonly loss: number
+  /** Share of gossip messages that never arrive. */
+  readonly gossipLoss: number
+  readonly duplication: number
+}
+
+export interface NetworkObserver {
+  /** Something happened; the trace hashes all of it in order. */
+  trace(what: string, from: string, to: string, bytes: Uint8Array | undefined): void
+  onVerdict(to: PeerId, from: PeerId, bytes: Uint8Array, verdict: GossipVerdict): void
+  count(what: string): void
+}
+
+type UsedTransport = Pick<
+  Transport,
+  | 'self'
+  | 'subscribe'
+  | 'publish'
+  | 'request'
+  | 'onRequest'
+  | 'connectedPeers'
+  | 'onPeer'
+  | 'prefixOf'
+>
+
+interface Station {
+  readonly life: Life
+  readonly self: PeerId
+  readonly topics: Map<string, GossipHandler>
+  /** Gossip publishes no message twice. */
+  readonly published: Set<string>
+  onRequest: RequestHandler
+  onPeer: (event: PeerEvent) => void
+}
+
+/** How long a broken connection goes unnoticed; a killed process resets its connections at once. */
+const NOTICE_MIN_MS = 500
+const NOTICE_MAX_MS = 4000
+const RESET_MS = 20
+const RECONNECT_MIN_MS = 100
+const RECONNECT_MAX_MS = 2000
+/** A duplicate may come much later. */
+const DUPLICATE_MAX_MS = 5000
+
+export class SimulatedNetwork {
+  readonly #timeline: Timeline
+  readonly #random: Random
+  readonly #observer: NetworkObserver
+  readonly #stations = new Map<PeerId, Station>()
+  /** Pairs that hold a connection, as both ends believe. */
+  readonly #connected = new Map<string, Set<() => void>>()
+  /** Directions that let nothing through. */
+  readonly #blocked = new Set<string>()
+  readonly #prefixes: ReadonlyMap<PeerId, string>
+  faults: NetworkFaults
+
+  constructor(
+    timeline: Timeline,
+    random: Random,
+    observer: NetworkObserver,
+    options: { readonly faults: NetworkFaults; readonly prefixes: ReadonlyMap<PeerId, string> },
+  ) {
+    this.#timeline = timeline
+    this.#random = random
+    this.#observer = observer
+    this.#prefixes = options.prefixes
+    this.faults = options.faults
+  }
+
+  join(self: PeerId, life: Life): UsedTransport {
+    const station: Station = {
+      life,
+      self,
+      topics: new Map(),
+      published: new Set(),
+      onRequest: () => Promise.reject(new Error('no handler')),
+      onPeer: () => undefined,
+    }
+    this.#stations.set(self, station)
+    for (const other of this.#stations.keys()) this.#connectSoon(self, other)
+    return {
+      self,
+      subscribe: (topic, handler) => void station.topics.set(topic, handler),
+      publish: (topic, bytes) => {
+        if (life.isAlive) this.#publish(station, topic, bytes)
+        return Promise.resolve()
+      },
+      request: (peer, bytes, signal) => this.#request(station, peer, bytes, signal),
+      onRequest: (handler) => {
+        station.onRequest = handler
+      },
+      connectedPeers: () => this.#peersOf(self),
+      onPeer: (handler) => {
+        station.onPeer = handler
+      },
+      prefixOf: (peer) => this.#prefixes.get(peer) ?? '',
+    }
+  }
+
+  /** The process is dead; its connections are reset. */
+  leave(self: PeerId): void {
+    this.#stations.delete(self)
+    for (const pair of [...this.#connected.keys()]) {
+      const other = otherOf(pair, self)
+      if (other !== undefined) this.#disconnectAfter(self, other, RESET_MS)
+    }
+  }
+
+  /** Nothing passes from one to the other any more. */
+  block(from: PeerId, to: PeerId): void {
+    this.#blocked.add(`${from}>${to}`)
+    const ms = this.#random.between(NOTICE_MIN_MS, NOTICE_MAX_MS)
+    if (this.#connected.has(pairOf(from, to))) this.#disconnectAfter(from, to, ms)
+  }
+
+  heal(): void {
+    const directions = [...this.#blocked]
+    this.#blocked.clear()
+    for (const direction of directions) {
+      const [from, to] = direction.split('>') as [PeerId, PeerId]
+      this.#connectSoon(from, to)
+    }
+  }
+
+  isReachable(from: PeerId, to: PeerId): boolean {
+    return this.#stations.has(to) && this.#stations.has(from) && this.#isOpen(from, to)
+  }
+
+  #isOpen(from: PeerId, to: PeerId): boolean {
+    return !this.#blocked.has(`${from}>${to}`) && !this.#blocked.has(`${to}>${from}`)
+  }
+
+  #peersOf(self: PeerId): PeerId[] {
+    return [...this.#connected.keys()].flatMap((pair) => otherOf(pair, self) ?? []).sort()
+  }
+
+  #connectSoon(a: PeerId, b: PeerId): void {
+    if (a === b) return
+    const ms = this.#random.between(RECONNECT_MIN_MS, RECONNECT_MAX_MS)
+    this.#timeline.after(ms, () => {
+      const pair = pairOf(a, b)
+      if (this.#connected.has(pair) || !this.isReachable(a, b)) return
+      this.#connected.set(pair, new Set())
+      this.#tell(a, b, 'connected')
+    })
+  }
+
+  #disconnectAfter(a: PeerId, b: PeerId, ms: number): void {
+    const pair = pairOf(a, b)
+    const before = this.#connected.get(pair)
+    this.#timeline.after(ms, () => {
+      if (before === undefined || this.#connected.get(pair) !== before) return
+      if (
+        this.isReachable(a, b) &&
+        this.#stations.get(a)?.life.isAlive === true &&
+        ms !== RESET_MS
+      ) {
+        return // Healed before anybody noticed.
+      }
+      this.#connected.delete(pair)
+      this.#tell(a, b, 'disconnected')
+      for (const reset of before) reset()
+      if (this.isReachable(a, b)) this.#connectSoon(a, b)
+    })
+  }
+
+  #tell(a: PeerId, b: PeerId, kind: PeerEvent['kind']): void {
+    this.#observer.trace(kind, a, b, undefined)
+    this.#stations.get(a)?.onPeer({ peer: b, kind })
+    this.#stations.get(b)?.onPeer({ peer: a, kind })
+  }
+
+  #delay(): number {
+    const { delayMinMs, delayMaxMs, slow } = this.faults
+    const ms = this.#random.between(delayMinMs, delayMaxMs)
+    return this.#random.chance(slow) ? ms * 10 : ms
+  }
+
+  #publish(from: Station, topic: string, bytes: Uint8Array): void {
+    const name = Buffer.from(bytes).toString('latin1')
+    if (from.published.has(name)) return
+    from.published.add(name)
+    for (const peer of this.#peersOf(from.self)) this.#gossip(from.self, peer, topic, bytes)
+  }
+
+  /** Sends one gossip message to one peer; adversaries use it to tell different things. */
+  gossipTo(from: PeerId, to: PeerId, topic: string, bytes: Uint8Array): void {
+    this.#gossip(from, to, topic, bytes)
+  }
+
+  #gossip(from: PeerId, to: PeerId, topic: string, bytes: Uint8Array): void {
+    const { gossipLoss, duplication } = this.faults
+    if (this.#random.chance(gossipLoss)) return this.#observer.count('fault:gossip-lost')
+    this.#gossipAfter(this.#delay(), from, to, topic, bytes)
+    if (!this.#random.chance(duplication)) return
+    this.#observer.count('fault:gossip-duplicated')
+    this.#gossipAfter(this.#random.between(0, DUPLICATE_MAX_MS), from, to, topic, bytes)
+  }
+
+  #gossipAfter(ms: number, from: PeerId, to: PeerId, topic: string, bytes: Uint8Array): void {
+    this.#timeline.after(ms, () => {
+      const station = this.#stations.get(to)
+      const handler = station?.topics.get(topic)
+      if (handler === undefined || !this.#isOpen(from, to)) {
+        return this.#observer.count('fault:gossip-unreachable')
+      }
+      this.#observer.trace('gossip', from, to, bytes)
+      void handler(bytes, from).then((verdict) => {
+        this.#observer.onVerdict(to, from, bytes, verdict)
+      })
+    })
+  }
+
+  /** Over a stream of the connection: no duplicates, but a lost one looks like a reset. */
+  #request(from: Station, to: PeerId, bytes: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      const resets = this.#connected.get(pairOf(from.self, to))
+      let isOpen = true
+      const end = (finish: () => void): void => {
+        if (!isOpen || !from.life.isAlive) return
+        isOpen = false
+        resets?.delete(reset)
+        finish()
+      }
+      const reset = (): void => {
+        end(() => reject(new CtdError('PEER_UNREACHABLE', 'the connection was reset')))
+      }
+      signal.addEventListener('abort', reset, { once: true })
+      if (resets === undefined) {
+        // No connection: the dial fails, or makes one that the next request may use.
+        this.#timeline.after(this.#delay(), reset)
+        this.#connectSoon(from.self, to)
+        return
+      }
+      resets.add(reset)
+      const { loss } = this.faults
+      if (this.#random.chance(loss)) {
+        this.#observer.count('fault:request-lost')
+        this.#timeline.after(this.#delay(), reset)
+        return
+      }
+      this.#timeline.after(this.#delay(), () => {
+        const station = this.#stations.get(to)
+        // Into the void: the asker waits for the reset, or its patience ends.
+        if (station === undefined || !this.#isOpen(from.self, to)) return
+        this.#observer.trace('request', from.self, to, bytes)
+        void station.onRequest(bytes, from.self).then((answer) => {
+          if (this.#random.chance(loss)) {
+            this.#observer.count('fault:answer-lost')
+            this.#timeline.after(this.#delay(), reset)
+            return
+          }
+          this.#timeline.after(this.#delay(), () => {
+            if (!station.life.isAlive || !this.#isOpen(from.self, to)) return
+            this.#observer.trace('answer', to, from.self, answer)
+            end(() => resolve(answer))
+          })
+        }, reset)
+      })
+    })
+  }
+}
+
+function pairOf(a: PeerId, b: PeerId): string {
+  return a < b ? `${a}|${b}` : `${b}|${a}`
+}
+
+function otherOf(pair: string, self: PeerId): PeerId | undefined {
+  const [a, b] = pair.split('|') as [PeerId, PeerId]
+  return a === self ? b : b === self ? a : undefined
+}

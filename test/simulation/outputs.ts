@@ -1,0 +1,64 @@
+/** What simulated tasks compute, and who holds it: files that follow from the slot and its inputs. */
+import { CtdError } from '../../src/errors.js'
+import type { ReplicaOutput } from '../../src/executor/replica.js'
+import type { OutputFile } from '../../src/protocol/job.js'
+import type { Plan, PlannedSlot } from '../../src/protocol/plan.js'
+import { encodeFolder, parseFolder, smallBlobDigest } from '../../src/wire/folder.js'
+import type { Task } from '../../src/wire/generated/task.js'
+import { sha256, utf8 } from '../../src/wire/ids.js'
+import type { Digest, PeerId } from '../../src/wire/ids.js'
+
+export class Outputs {
+  readonly #listings = new Map<Digest, Uint8Array>()
+  readonly #holders = new Map<Digest, Set<PeerId>>()
+
+  /** The output of a task; another one for every `lie`, the right one for none. */
+  compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string): ReplicaOutput {
+    const inputs = task.inputs.map(({ digest }) => digest)
+    const metrics = utf8(JSON.stringify({ correct: 3, n: 4, nllFixed: 1 << 20, lie }))
+    const files = pathsOf(plan, slot).map((path) => {
+      const seed = utf8(`${slot.batch}/${slot.slot}/${path}/${lie}`)
+      const bytes = path === 'metrics.json' ? metrics : sha256(seed, ...inputs)
+      return { path, sizeBytes: bytes.length, digest: smallBlobDigest(bytes) }
+    })
+    const listing = encodeFolder(files)
+    const root = smallBlobDigest(listing)
+    this.#listings.set(root, listing)
+    return { root, listing, metrics }
+  }
+
+  hold(root: Digest, peer: PeerId): void {
+    const holders = this.#holders.get(root) ?? new Set()
+    this.#holders.set(root, holders.add(peer))
+  }
+
+  /** @throws CtdError BLOB_UNAVAILABLE unless one of the peers holds it and is reachable */
+  read(
+    root: Digest,
+    providers: readonly PeerId[],
+    isReachable: (peer: PeerId) => boolean,
+  ): readonly OutputFile[] {
+    const listing = this.#listings.get(root)
+    const holder = providers.find((peer) => this.#holders.get(root)?.has(peer) && isReachable(peer))
+    if (listing === undefined || holder === undefined) {
+      throw new CtdError('BLOB_UNAVAILABLE', 'no provider can be reached')
+    }
+    return parseFolder(listing)
+  }
+}
+
+/** Every file of a slot's output that the plan asks for somewhere. */
+function pathsOf(plan: Plan, { batch, slot }: PlannedSlot): string[] {
+  const sources = plan.batches
+    .flat()
+    .flatMap(({ inputs }) => inputs.map(({ source }) => source))
+    .flatMap((source) =>
+      source.kind === 'slot' && source.batch === batch && source.slot === slot ? [source.path] : [],
+    )
+  const artifacts = plan.artifacts.flatMap((artifact) =>
+    artifact.batch === batch && artifact.slot === slot && artifact.file !== undefined
+      ? [artifact.file]
+      : [],
+  )
+  return [...new Set(['metrics.json', ...sources, ...artifacts])]
+}

@@ -1,0 +1,12 @@
+/**
+ * The simulator's entry: puts the loader in place before any production module is loaded. Import
+ * this alone, and no module of `src` beside it.
+ */
+import { register } from 'node:module'
+
+register('./hooks.mjs', import.meta.url)
+
+export const { runSchedule, LIVENESS_MS } = await import('./world.js')
+export const { calmSchedule, mixedSchedule, CALM } = await import('./schedule.js')
+export type { JobOutcome, Outcome, RunOptions, World } from './world.js'
+export type { Fault, Schedule } from './schedule.js'

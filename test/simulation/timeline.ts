@@ -1,0 +1,140 @@
+/** Virtual time: what is to happen, in order. Between two happenings all promises settle. */
+import type { Clock } from '../../src/clock.js'
+
+interface Happening {
+  readonly atMs: number
+  readonly order: number
+  run: (() => void) | undefined
+}
+
+const HAPPENINGS_MAX = 200_000
+
+export class Timeline {
+  readonly #heap: Happening[] = []
+  #order = 0
+  nowMs: number
+
+  constructor(startMs: number) {
+    this.nowMs = startMs
+  }
+
+  /** @returns a function that cancels */
+  after(ms: number, run: () => void): () => void {
+    if (this.#heap.length > HAPPENINGS_MAX) throw new Error('the timeline overflows')
+    this.#order += 1
+    const happening: Happening = { atMs: this.nowMs + Math.max(0, ms), order: this.#order, run }
+    this.#push(happening)
+    return () => {
+      happening.run = undefined
+    }
+  }
+
+  /** Runs the next happening and lets every promise settle; false when there is none until then. */
+  async step(untilMs: number): Promise<boolean> {
+    for (let next = this.#heap[0]; next !== undefined; next = this.#heap[0]) {
+      if (next.atMs > untilMs) break
+      this.#pop()
+      if (next.run === undefined) continue
+      this.nowMs = next.atMs
+      next.run()
+      // No real timer or socket is open, so after one turn of the loop every promise has settled.
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      return true
+    }
+    this.nowMs = Math.max(this.nowMs, untilMs)
+    return false
+  }
+
+  async runUntil(untilMs: number): Promise<void> {
+    while (await this.step(untilMs));
+  }
+
+  #push(happening: Happening): void {
+    const heap = this.#heap
+    let at = heap.length
+    heap.push(happening)
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      const above = heap[parent]
+      if (above === undefined || !isBefore(happening, above)) break
+      heap[at] = above
+      at = parent
+    }
+    heap[at] = happening
+  }
+
+  #pop(): void {
+    const heap = this.#heap
+    const last = heap.pop()
+    if (last === undefined || heap.length === 0) return
+    let at = 0
+    for (;;) {
+      const left = heap[2 * at + 1]
+      const right = heap[2 * at + 2]
+      const isRight = left !== undefined && right !== undefined && isBefore(right, left)
+      const child = isRight ? right : left
+      if (child === undefined || !isBefore(child, last)) break
+      heap[at] = child
+      at = 2 * at + (isRight ? 2 : 1)
+    }
+    heap[at] = last
+  }
+}
+
+function isBefore(a: Happening, b: Happening): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
+}
+
+/**
+ * One process of a peer, from its start to its death. What a dead process left behind (timers,
+ * pending answers) never reaches anybody.
+ */
+export class Life {
+  isAlive = true
+  /** Timers that are armed now. */
+  timers = 0
+  readonly #timeline: Timeline
+
+  constructor(timeline: Timeline) {
+    this.#timeline = timeline
+  }
+
+  get clock(): Clock {
+    return {
+      now: () => this.#timeline.nowMs,
+      after: (ms, call) => this.after(ms, call),
+    }
+  }
+
+  after(ms: number, call: () => void): () => void {
+    if (!this.isAlive) return () => undefined
+    let isOpen = true
+    this.timers += 1
+    const close = (): boolean => {
+      if (!isOpen) return false
+      isOpen = false
+      this.timers -= 1
+      return true
+    }
+    const cancel = this.#timeline.after(ms, () => {
+      if (close() && this.isAlive) call()
+    })
+    return () => {
+      if (close()) cancel()
+    }
+  }
+
+  /** The value once the time has passed; never, for a dead process. */
+  wait<T>(ms: number, make: () => T | Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#timeline.after(ms, () => {
+        if (!this.isAlive) return
+        try {
+          resolve(make())
+        } catch (error) {
+          reject(error as Error)
+        }
+      })
+    })
+  }
+}
