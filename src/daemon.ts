@@ -297,7 +297,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
             events.emit('replica:started', { jobId, name: slot.name, kind, id })
           },
         },
-        { self, workDir, gpuUuids: hardware.gpuUuids, builtinWorker: BUILTIN_WORKER },
+        { self, workDir, gpuUuids: () => hardware.gpuUuids, builtinWorker: BUILTIN_WORKER },
       ),
       onPhase: (replica) => {
         const { jobId, slot } = replica.options
@@ -332,6 +332,8 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
         if (capabilities.take(opened)) {
           known.meet(opened.author)
           events.emit('peer:benchmarked', { peer: opened.author })
+          // A peer connects before it is measured; only from now on it bids.
+          requester.onPeer(opened.author, 'connected')
         }
         return
       case 'bid':

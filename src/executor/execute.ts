@@ -40,7 +40,8 @@ export interface ExecuteOptions {
   readonly self: PeerId
   /** Folder for the private folders of running tasks. */
   readonly workDir: string
-  readonly gpuUuids: readonly string[]
+  /** GPUs of this machine that tasks may have. */
+  readonly gpuUuids: () => readonly string[]
   /** Compiled entry of the worker that runs built-in tasks. */
   readonly builtinWorker: URL
 }
@@ -53,6 +54,8 @@ export function createExecute(
 ): ReplicaComponents['work'] {
   /** One image is loaded at a time. */
   let loading: Promise<void> = Promise.resolve()
+  /** A GPU belongs to one container at a time. */
+  const leased = new Set<string>()
 
   return async (replica, on, signal) => {
     on.phase('fetching')
@@ -70,11 +73,27 @@ export function createExecute(
       loading = loading.catch(() => undefined).then(() => ensureImage(components, replica, image, on, signal))
       await loading
       on.phase('running')
-      return await runContainer({ components, options, replica, image, program, inputs, dir, on, signal })
+      const gpuUuids = lease(options.gpuUuids(), leased, replica.options.resources.gpus)
+      try {
+        const run = { components, options, replica, image, program, inputs, dir, on, signal }
+        return await runContainer({ ...run, gpuUuids })
+      } finally {
+        for (const uuid of gpuUuids) leased.delete(uuid)
+      }
     } finally {
       await rm(dir, { recursive: true, force: true })
     }
   }
+}
+
+/** @throws CtdError NO_GPU_FREE */
+function lease(all: readonly string[], leased: Set<string>, count: number): readonly string[] {
+  const free = all.filter((uuid) => !leased.has(uuid)).slice(0, count)
+  if (free.length < count) {
+    throw new CtdError('NO_GPU_FREE', `${count} GPUs are needed and ${free.length} are free`)
+  }
+  for (const uuid of free) leased.add(uuid)
+  return free
 }
 
 /** The wire form of an image as the engine knows it. */
@@ -192,6 +211,7 @@ interface ContainerRun {
   readonly program: Extract<Program, { kind: 'container' }>
   readonly inputs: readonly MountedInput[]
   readonly dir: string
+  readonly gpuUuids: readonly string[]
   readonly on: Listener
   readonly signal: AbortSignal
 }
@@ -244,7 +264,7 @@ async function taskSpecOf(run: ContainerRun, workDir: string): Promise<TaskSpec>
     pids: resources.pids,
     outMiB: resources.outMiB,
     timeoutMs: resources.timeoutMs,
-    gpuUuids: options.gpuUuids.slice(0, resources.gpus),
+    gpuUuids: run.gpuUuids,
     isolation: resources.isolation,
   }
 }
