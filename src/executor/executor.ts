@@ -300,7 +300,7 @@ export class Executor {
 
   /** Tells the stewards that the replicas live; learns what was missed. */
   async #beat(): Promise<void> {
-    const alive = this.replicas.filter(({ phase }) => phase !== 'failed' && phase !== 'done')
+    const alive = this.replicas.filter(({ phase }) => phase !== 'done')
     await Promise.all(alive.map((replica) => this.#beatOne(replica)))
     this.#forgetDone()
     if (alive.length > 0) this.#startBeating()
