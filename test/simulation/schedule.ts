@@ -103,7 +103,7 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     behaviours,
     // Adversaries are newcomers here: what mature ones gain is a matter of probability.
     established: isMature ? honest : [],
-    jobs: drawJobs(random),
+    jobs: drawJobs(random, behaviours),
     network: {
       delayMinMs,
       delayMaxMs: delayMinMs + random.between(1, 150),
@@ -132,10 +132,12 @@ function drawBehaviours(random: Random, peers: number): Behaviour[] {
   return ['honest', ...rest]
 }
 
-function drawJobs(random: Random): ScheduledJob[] {
+function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJob[] {
+  // An adversary's own job is its own affair.
+  const second = behaviours[1] === 'honest' ? random.between(0, 1) : 0
   return Array.from({ length: random.chance(0.25) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
-    peer: i === 0 ? 0 : random.between(0, 1),
+    peer: i === 0 ? 0 : second,
     kind: random.chance(0.2) ? 'train' : 'run',
     tasks: random.between(1, 4),
     replicas: random.pick([2, 2, 2, 3]),
