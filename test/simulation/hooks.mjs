@@ -1,7 +1,8 @@
 /**
  * Loader of the simulator: the production modules get other primitives beneath them, and are
  * themselves unchanged. Signatures and the VRF become hashes that cost microseconds (or stay real,
- * see `primitives/mode.ts`), and random bytes come from the seed.
+ * see `primitives/mode.ts`), random bytes come from the seed, and what is pure and the same for
+ * every peer (an opened envelope, an election) is computed once.
  */
 const REPLACED = [
   { of: '/src/wire/envelope.ts', specifier: 'node:crypto', by: './primitives/signature.ts' },
@@ -16,6 +17,8 @@ const REPLACED = [
 const MODULES = [
   { url: '/src/protocol/vrf.ts', by: './primitives/vrf.ts' },
   { url: '/src/wire/envelope.ts', by: './primitives/envelope.ts' },
+  { url: '/src/wire/ids.ts', by: './primitives/ids.ts' },
+  { url: '/src/protocol/ballot.ts', by: './primitives/ballot.ts' },
 ]
 
 /** @type {import('node:module').ResolveHook} */

@@ -54,7 +54,7 @@ export class Invariants implements PeerObserver {
   readonly #signed = new Map<string, Digest>()
   readonly #openings = new Set<Digest>()
   readonly #judged = new Set<Digest>()
-  readonly #verdicts = new Map<string, GossipVerdict>()
+  readonly #verdicts = new Map<Uint8Array, GossipVerdict>()
   readonly #ends = new Map<JobId, string>()
   /** Roots accepted by job, batch and slot. */
   readonly accepted = new Map<string, Digest>()
@@ -208,12 +208,11 @@ export class Invariants implements PeerObserver {
     if (verdict === 'reject' && this.#honest.has(from)) {
       this.fail('I6', `${to} rejects a message of the honest ${from}`)
     }
-    const key = Buffer.from(bytes).toString('latin1')
-    const before = this.#verdicts.get(key)
+    const before = this.#verdicts.get(bytes)
     if (before !== undefined && before !== verdict) {
       this.fail('I6', `a message of ${from} is accepted by one peer and rejected by another`)
     }
-    this.#verdicts.set(key, verdict)
+    this.#verdicts.set(bytes, verdict)
   }
 
   onNotify(jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>): void {

@@ -50,7 +50,7 @@ interface Station {
   readonly self: PeerId
   readonly topics: Map<string, GossipHandler>
   /** Gossip publishes no message twice. */
-  readonly published: Set<string>
+  readonly published: WeakSet<Uint8Array>
   onRequest: RequestHandler
   onPeer: (event: PeerEvent) => void
 }
@@ -94,7 +94,7 @@ export class SimulatedNetwork {
       life,
       self,
       topics: new Map(),
-      published: new Set(),
+      published: new WeakSet(),
       onRequest: () => Promise.reject(new Error('no handler')),
       onPeer: () => undefined,
     }
@@ -199,9 +199,8 @@ export class SimulatedNetwork {
   }
 
   #publish(from: Station, topic: string, bytes: Uint8Array): void {
-    const name = Buffer.from(bytes).toString('latin1')
-    if (from.published.has(name)) return
-    from.published.add(name)
+    if (from.published.has(bytes)) return
+    from.published.add(bytes)
     for (const peer of this.#peersOf(from.self)) this.#gossip(from.self, peer, topic, bytes)
   }
 

@@ -11,15 +11,18 @@ export { messageId, seal, signedBytes, verifySignature } from '../../../src/wire
 
 const OPENED_MAX = 8192
 const opened = new Map<string, AnyOpened>()
+/** The same by identity: gossip hands every peer the very same bytes. */
+let openedBytes = new WeakMap<Uint8Array, AnyOpened>()
 const signers = new Map<string, real.Signer>()
 
 function nameOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
 }
 
-/** One schedule must not find what another one opened under other primitives. */
+/** All simulated peers are of one network. One schedule must not find what another one opened under other primitives. */
 export function forgetOpened(): void {
   opened.clear()
+  openedBytes = new WeakMap()
 }
 
 export function createSigner(seed: Uint8Array): real.Signer {
@@ -30,13 +33,14 @@ export function createSigner(seed: Uint8Array): real.Signer {
 }
 
 export function open(network: string, bytes: Uint8Array): AnyOpened {
-  const name = `${network}\0${nameOf(bytes)}`
-  const known = opened.get(name)
-  if (known !== undefined) return known
-  const fresh = real.open(network, bytes)
+  const same = openedBytes.get(bytes)
+  if (same !== undefined) return same
+  const name = nameOf(bytes)
+  const found = opened.get(name) ?? real.open(network, bytes)
   if (opened.size >= OPENED_MAX) opened.clear()
-  opened.set(name, fresh)
-  return fresh
+  opened.set(name, found)
+  openedBytes.set(bytes, found)
+  return found
 }
 
 export function openAs<K extends MessageKind>(
