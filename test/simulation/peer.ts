@@ -69,6 +69,8 @@ export interface PeerOptions {
     | 'diversity'
   > & { readonly heartbeatMs: number }
   readonly seats: number
+  /** Replicas that may wait, for each seat; with one, a busy peer declines. */
+  readonly backlogFactor: number
   readonly workMinMs: number
   readonly workMaxMs: number
   /** Share of replicas that fail on this machine alone. */
@@ -85,7 +87,6 @@ export interface Household {
   readonly executor: Executor
 }
 
-const BACKLOG_FACTOR = 8
 const ENVELOPES_MAX = 256
 
 export class SimulatedPeer {
@@ -358,7 +359,7 @@ export class SimulatedPeer {
       vramMiB: 0,
       isolation: ['runc'],
       seatsPerBatch: this.options.seats,
-      backlogMax: this.options.seats * BACKLOG_FACTOR,
+      backlogMax: this.options.seats * this.options.backlogFactor,
       publishers: [],
       blocked: [],
     }

@@ -47,6 +47,7 @@ export interface Schedule {
   readonly network: NetworkFaults
   readonly faults: readonly Fault[]
   readonly seats: number
+  readonly backlogFactor: number
   readonly workMinMs: number
   readonly workMaxMs: number
   /** Share of replicas that fail on one machine alone. */
@@ -74,6 +75,7 @@ export function calmSchedule(seed: string, changes: Partial<Schedule> = {}): Sch
     network: CALM,
     faults: [],
     seats: 2,
+    backlogFactor: 8,
     workMinMs: 50,
     workMaxMs: 1500,
     failure: 0,
@@ -114,6 +116,7 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     },
     faults: drawFaults(random, peers),
     seats: random.between(1, 3),
+    backlogFactor: random.pick([1, 8]),
     workMinMs: 20,
     workMaxMs: random.pick([300, 2000, 9000]),
     failure: random.chance(0.3) ? 0.05 : 0,

@@ -8,5 +8,5 @@ register('./hooks.mjs', import.meta.url)
 
 export const { runSchedule, LIVENESS_MS } = await import('./world.js')
 export const { calmSchedule, mixedSchedule, CALM } = await import('./schedule.js')
-export type { JobOutcome, Outcome, RunOptions, World } from './world.js'
-export type { Fault, Schedule } from './schedule.js'
+export type { Outcome } from './world.js'
+export type { Schedule } from './schedule.js'

@@ -149,7 +149,7 @@ export class World {
   }
 
   #createPeer(index: number, behaviour: PeerOptions['behaviour']): SimulatedPeer {
-    const { seats, workMinMs, workMaxMs, failure } = this.schedule
+    const { seats, backlogFactor, workMinMs, workMaxMs, failure } = this.schedule
     const random = this.#random.fork(`peer/${index}`)
     return new SimulatedPeer(
       {
@@ -165,6 +165,7 @@ export class World {
         behaviour,
         times: TIMES,
         seats,
+        backlogFactor,
         workMinMs,
         workMaxMs,
         failure: behaviour === 'honest' ? failure : 0,
