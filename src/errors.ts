@@ -30,6 +30,24 @@ export class InvariantError extends Error {
   override readonly name = 'InvariantError'
 }
 
+const FULL = /\bENOSPC\b|\bEDQUOT\b|No space left on device|Disk quota exceeded/
+
+/** DISK_FULL where a disk without room is behind an error of the system or the database. */
+export function diskError(error: unknown): unknown {
+  if (error instanceof CtdError || !(error instanceof Error)) return error
+  if (!isDiskFull(error)) return error
+  return new CtdError('DISK_FULL', 'the disk is full', {
+    hint: 'free some space on the disk of the home; what was running goes on afterwards',
+    cause: error,
+  })
+}
+
+/** The database wraps the system's words, which carry no code of their own. */
+function isDiskFull(error: Error): boolean {
+  if (FULL.test(`${String(Reflect.get(error, 'code'))} ${error.message}`)) return true
+  return error.cause instanceof Error && isDiskFull(error.cause)
+}
+
 /** The stable code of any thrown value: that of a `CtdError`, else `INTERNAL`. */
 export function errorCode(error: unknown): string {
   return error instanceof CtdError ? error.code : 'INTERNAL'

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../clock.js'
-import { CtdError, errorCode, errorMessage } from '../errors.js'
+import { CtdError, diskError, errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import { encodeMetrics } from '../protocol/metrics.js'
 import type { Resources } from '../protocol/job-spec.js'
@@ -183,7 +183,8 @@ export class Replica {
     this.#components.send(this.#reveal, stewards)
   }
 
-  #fail(error: unknown): void {
+  #fail(cause: unknown): void {
+    const error = diskError(cause)
     const { network, signer, log } = this.#components
     const { taskId, stewards, slot } = this.options
     if (this.phase === 'done') return
