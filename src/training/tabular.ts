@@ -86,7 +86,9 @@ export function parseTable(bytes: Uint8Array, options: TableOptions = {}): Label
     format === 'jsonl' ? jsonRecords(content, options) : delimitedRecords(content, format)
   const [header, ...body] = records
   if (header === undefined || body.length === 0) {
-    throw new CtdError('DATA_EMPTY', 'the dataset has a header but no rows')
+    throw new CtdError('DATA_EMPTY', 'the dataset has a header but no rows', {
+      hint: 'add rows below the header; the first line is always taken for the header',
+    })
   }
   const text = findColumn(header.cells, 'text', options.textColumn)
   const label = findColumn(header.cells, 'label', options.labelColumn)
