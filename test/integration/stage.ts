@@ -18,13 +18,14 @@ import { ROOT } from '../container/harness.js'
 export { SKIP } from '../container/harness.js'
 
 /** Of every wait here; generous, for machines that do other things as well. */
-export const PATIENCE_MS = 120_000
+export const PATIENCE_MS = 90_000
 const ENGINE_SOCKET = '/var/run/docker.sock'
 
 export class Stage {
   readonly dir: string
   readonly name: string
   readonly network: LocalNetwork
+  readonly #onClosed: Array<() => Promise<unknown>> = []
 
   private constructor(dir: string) {
     this.dir = dir
@@ -54,8 +55,14 @@ export class Stage {
     ])
   }
 
+  /** To be done once the daemons have stopped, before the folder goes. */
+  onClosed(undo: () => Promise<unknown>): void {
+    this.#onClosed.push(undo)
+  }
+
   async close(): Promise<void> {
     await this.network.stop()
+    for (const undo of this.#onClosed.toReversed()) await undo()
     const runtime = new DockerRuntime()
     for (const { peerId } of this.network.peers) {
       // What a killed daemon left running; without an engine nothing was.
