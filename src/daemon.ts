@@ -287,7 +287,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
           blobs,
           transfer,
           runtime,
-          addFolder: (dir, signal) => addFolder(blobs, dir, signal),
+          addFolder: (dir, signal, holder) => addFolder(blobs, dir, { signal, holder }),
           writeFolder: (digest, dir) => writeFolder(blobs, digest, dir, { link: true }),
           onLog: (replica, text) => {
             logs.add(replica.options.jobId, replica.options.slot.name, self, text)

@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { sha256 } from '../wire/ids.js'
-import type { BlobEntry, BlobStore } from './blob-store.js'
+import type { AddOptions, BlobEntry, BlobStore } from './blob-store.js'
 import { BLOB_LIMITS } from './limits.js'
 import { createManifest, parseManifest } from './manifest.js'
 import type { Manifest } from './manifest.js'
@@ -13,8 +13,12 @@ import type { Manifest } from './manifest.js'
  *
  * @throws CtdError BAD_MANIFEST, DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE
  */
-export async function adoptFile(store: BlobStore, path: string): Promise<BlobEntry> {
-  return store.adoptFile(path, await manifestBeside(path))
+export async function adoptFile(
+  store: BlobStore,
+  path: string,
+  options: Pick<AddOptions, 'holder'> = {},
+): Promise<BlobEntry> {
+  return store.adoptFile(path, await manifestBeside(path), options)
 }
 
 async function manifestBeside(path: string): Promise<Manifest> {

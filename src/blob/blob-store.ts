@@ -1,13 +1,14 @@
 /**
  * Blobs on disk, each named by its digest: `<dir>/<2 hex>/<digest>` and `<digest>.manifest` beside
  * it. A blob appears whole or not at all (written aside, synced, renamed), and the owner's quota is
- * checked before bytes are written.
+ * checked before bytes are written. Where room is needed, what was not used for longest goes, but
+ * never what somebody holds.
  */
-import { constants } from 'node:fs'
+import { constants, rmSync } from 'node:fs'
 import { copyFile, link, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CtdError, InvariantError } from '../errors.js'
+import { CtdError, InvariantError, diskError } from '../errors.js'
 import { parseDigest, sha256 } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { BLOB_LIMITS } from './limits.js'
@@ -33,13 +34,25 @@ export interface AddOptions {
   /** Refuse a longer source. @throws CtdError BLOB_TOO_LARGE */
   readonly maxBytes?: number
   readonly signal?: AbortSignal
+  /** Held for this holder from the first moment on; see `hold`. */
+  readonly holder?: string
+}
+
+/** An unfinished fetch, and whether somebody writes to it or is about to. */
+interface Unfinished {
+  readonly sizeBytes: number
+  opening: number
+  partial: PartialBlob | undefined
 }
 
 export class BlobStore {
   readonly #dir: string
   readonly #quotaBytes: number
+  /** In order of use: the first is the first to go. */
   readonly #sizes = new Map<Digest, number>()
-  readonly #partials = new Map<Digest, number>()
+  readonly #partials = new Map<Digest, Unfinished>()
+  readonly #holdings = new Map<string, Set<Digest>>()
+  readonly #holderCounts = new Map<Digest, number>()
   #usedBytes = 0
   #nextTemporary = 0
 
@@ -54,6 +67,7 @@ export class BlobStore {
    */
   static async open(dir: string, options: BlobStoreOptions): Promise<BlobStore> {
     const store = new BlobStore(dir, options)
+    await mkdir(dir, { recursive: true, mode: 0o700 })
     await rm(join(dir, TEMPORARY), { recursive: true, force: true })
     await mkdir(join(dir, TEMPORARY), { recursive: true })
     await mkdir(join(dir, PARTIAL), { recursive: true })
@@ -85,8 +99,41 @@ export class BlobStore {
 
   /** The file that holds the blob; read it, never write it. @throws CtdError BLOB_UNKNOWN */
   path(digest: Digest): string {
-    this.size(digest)
+    this.#touch(digest)
     return this.#pathOf(digest)
+  }
+
+  /**
+   * Keeps a blob from being removed for want of room, also one that is still to come. A holder is
+   * any name, such as a job's; it holds until it releases all it holds.
+   */
+  hold(holder: string, digest: Digest): void {
+    const holding = this.#holdings.get(holder) ?? new Set<Digest>()
+    this.#holdings.set(holder, holding)
+    if (holding.has(digest)) return
+    holding.add(digest)
+    this.#holderCounts.set(digest, (this.#holderCounts.get(digest) ?? 0) + 1)
+  }
+
+  /** Lets go of all that a holder holds; the blobs stay until their room is needed. */
+  release(holder: string): void {
+    for (const digest of this.#holdings.get(holder) ?? []) {
+      const count = (this.#holderCounts.get(digest) ?? 1) - 1
+      if (count === 0) this.#holderCounts.delete(digest)
+      else this.#holderCounts.set(digest, count)
+    }
+    this.#holdings.delete(holder)
+  }
+
+  isHeld(digest: Digest): boolean {
+    return this.#holderCounts.has(digest)
+  }
+
+  /** Used now: the last to go. @throws CtdError BLOB_UNKNOWN */
+  #touch(digest: Digest): void {
+    const sizeBytes = this.size(digest)
+    this.#sizes.delete(digest)
+    this.#sizes.set(digest, sizeBytes)
   }
 
   list(): readonly BlobEntry[] {
@@ -99,15 +146,16 @@ export class BlobStore {
     try {
       const status = await source.stat()
       if (!status.isFile()) throw new CtdError('NOT_A_FILE', `not a regular file: ${path}`)
-      this.#assertRoom(status.size)
+      this.#makeRoom(status.size)
       return await this.addStream(piecesOf(source), options)
     } finally {
       await source.close()
     }
   }
 
-  addBytes(bytes: Uint8Array): Promise<BlobEntry> {
-    return this.addStream([bytes])
+  async addBytes(bytes: Uint8Array, options: AddOptions = {}): Promise<BlobEntry> {
+    this.#makeRoom(bytes.length)
+    return this.addStream([bytes], options)
   }
 
   /** Adds what a source yields. @throws CtdError DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE */
@@ -135,6 +183,7 @@ export class BlobStore {
         await file.close()
       }
       const manifest = createManifest(sizeBytes, hashes)
+      if (options.holder !== undefined) this.hold(options.holder, manifest.digest)
       if (this.has(manifest.digest)) await this.#discard(temporary, sizeBytes)
       else await this.#admit(temporary, manifest)
       return { digest: manifest.digest, sizeBytes }
@@ -150,8 +199,13 @@ export class BlobStore {
    *
    * @throws CtdError BAD_MANIFEST, DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE
    */
-  async adoptFile(path: string, manifest: Manifest): Promise<BlobEntry> {
+  async adoptFile(
+    path: string,
+    manifest: Manifest,
+    options: Pick<AddOptions, 'holder'> = {},
+  ): Promise<BlobEntry> {
     const { digest, sizeBytes } = manifest
+    if (options.holder !== undefined) this.hold(options.holder, digest)
     if (this.has(digest)) return { digest, sizeBytes }
     const temporary = this.#temporaryPath()
     this.#take(sizeBytes)
@@ -171,12 +225,13 @@ export class BlobStore {
   /** All bytes of a small blob. @throws CtdError BLOB_UNKNOWN, BLOB_TOO_LARGE */
   async readBytes(digest: Digest, maxBytes: number): Promise<Uint8Array> {
     if (this.size(digest) > maxBytes) throw tooLarge(maxBytes)
+    this.#touch(digest)
     return new Uint8Array(await readFile(this.#pathOf(digest)))
   }
 
   /** The manifest of a held blob. @throws CtdError BLOB_UNKNOWN */
   async readManifest(digest: Digest): Promise<Manifest> {
-    this.size(digest)
+    this.#touch(digest)
     return parseManifest(new Uint8Array(await readFile(this.#pathOf(digest) + MANIFEST_SUFFIX)))
   }
 
@@ -196,16 +251,19 @@ export class BlobStore {
    */
   async openPartial(manifest: Manifest): Promise<PartialBlob> {
     const { digest, sizeBytes } = manifest
-    const fresh = !this.#partials.has(digest)
-    if (fresh) {
-      this.#take(sizeBytes)
-      this.#partials.set(digest, sizeBytes)
-    }
+    const known = this.#partials.get(digest)
+    if (known === undefined) this.#take(sizeBytes)
+    const unfinished = known ?? { sizeBytes, opening: 0, partial: undefined }
+    this.#partials.set(digest, unfinished)
+    unfinished.opening += 1
     try {
-      return await PartialBlob.open(this.#partialPath(digest), manifest)
+      unfinished.partial = await PartialBlob.open(this.#partialPath(digest), manifest)
+      return unfinished.partial
     } catch (error) {
-      if (fresh) await this.dropPartial(digest)
+      if (known === undefined) await this.dropPartial(digest)
       throw diskError(error)
+    } finally {
+      unfinished.opening -= 1
     }
   }
 
@@ -219,6 +277,8 @@ export class BlobStore {
   async completePartial(partial: PartialBlob): Promise<BlobEntry> {
     const { manifest } = partial
     if (!partial.complete) throw new InvariantError('a partial blob still misses pieces')
+    const unfinished = this.#partials.get(manifest.digest)
+    if (unfinished !== undefined) unfinished.opening += 1
     try {
       await partial.sync()
       await partial.close()
@@ -229,15 +289,17 @@ export class BlobStore {
       return { digest: manifest.digest, sizeBytes: manifest.sizeBytes }
     } catch (error) {
       throw diskError(error)
+    } finally {
+      if (unfinished !== undefined) unfinished.opening -= 1
     }
   }
 
   /** Gives up an unfinished fetch and its space. */
   async dropPartial(digest: Digest): Promise<void> {
-    const sizeBytes = this.#partials.get(digest)
-    if (sizeBytes === undefined) return
+    const unfinished = this.#partials.get(digest)
+    if (unfinished === undefined) return
     this.#partials.delete(digest)
-    this.#usedBytes -= sizeBytes
+    this.#usedBytes -= unfinished.sizeBytes
     await PartialBlob.remove(this.#partialPath(digest))
   }
 
@@ -268,11 +330,20 @@ export class BlobStore {
 
   /** Finds the blobs on disk: those whose file has the size its manifest says. */
   async #scan(): Promise<void> {
+    const found: Array<BlobEntry & { readonly usedMs: number }> = []
     for (const shard of await readdir(this.#dir)) {
       if (!/^[0-9a-f]{2}$/.test(shard)) continue
       for (const name of await readdir(join(this.#dir, shard))) {
-        if (/^[0-9a-f]{64}$/.test(name)) await this.#scanBlob(parseDigest(name))
+        if (/^[0-9a-f]{64}$/.test(name)) found.push(...(await this.#scanBlob(parseDigest(name))))
+        else if (!(await this.#hasBlobOf(shard, name))) {
+          await rm(join(this.#dir, shard, name), { force: true })
+        }
       }
+    }
+    // What was used in the earlier process is not known; what came first goes first.
+    for (const { digest, sizeBytes } of found.sort((a, b) => a.usedMs - b.usedMs)) {
+      this.#sizes.set(digest, sizeBytes)
+      this.#usedBytes += sizeBytes
     }
     for (const name of await readdir(join(this.#dir, PARTIAL))) {
       if (!/^[0-9a-f]{64}$/.test(name)) continue
@@ -282,27 +353,75 @@ export class BlobStore {
         await PartialBlob.remove(this.#partialPath(digest))
         continue
       }
-      this.#partials.set(digest, manifest.sizeBytes)
+      const { sizeBytes } = manifest
+      this.#partials.set(digest, { sizeBytes, opening: 0, partial: undefined })
       this.#usedBytes += manifest.sizeBytes
     }
   }
 
-  async #scanBlob(digest: Digest): Promise<void> {
-    const path = this.#pathOf(digest)
-    const { size } = await stat(path)
-    const bytes = await readFile(path + MANIFEST_SUFFIX).catch(() => undefined)
-    const whole = bytes !== undefined && isManifestOf(new Uint8Array(bytes), digest, size)
-    if (whole) {
-      this.#sizes.set(digest, size)
-      this.#usedBytes += size
-    } else {
-      await rm(path, { force: true })
-      await rm(path + MANIFEST_SUFFIX, { force: true })
-    }
+  /** Whether a manifest has its blob beside it: a crash while removing may have left it alone. */
+  async #hasBlobOf(shard: string, name: string): Promise<boolean> {
+    if (!name.endsWith(MANIFEST_SUFFIX)) return true // Not ours to judge.
+    const blob = join(this.#dir, shard, name.slice(0, -MANIFEST_SUFFIX.length))
+    return (await stat(blob).catch(() => undefined)) !== undefined
   }
 
-  #assertRoom(sizeBytes: number): void {
-    if (this.#usedBytes + sizeBytes <= this.#quotaBytes) return
+  async #scanBlob(
+    digest: Digest,
+  ): Promise<ReadonlyArray<BlobEntry & { readonly usedMs: number }>> {
+    const path = this.#pathOf(digest)
+    const { size, ctimeMs } = await stat(path)
+    const bytes = await readFile(path + MANIFEST_SUFFIX).catch(() => undefined)
+    const whole = bytes !== undefined && isManifestOf(new Uint8Array(bytes), digest, size)
+    if (whole) return [{ digest, sizeBytes: size, usedMs: ctimeMs }]
+    await rm(path, { force: true })
+    await rm(path + MANIFEST_SUFFIX, { force: true })
+    return []
+  }
+
+  /**
+   * Removes what nobody holds, first abandoned fetches, then the blobs not used for longest, until
+   * there is room. Nothing is removed where that would not be enough.
+   */
+  #makeRoom(sizeBytes: number): void {
+    const missingBytes = this.#usedBytes + sizeBytes - this.#quotaBytes
+    if (missingBytes <= 0) return
+    const partials: Digest[] = []
+    const blobs: Digest[] = []
+    let freedBytes = 0
+    for (const [digest, { sizeBytes: size, opening, partial }] of this.#partials) {
+      if (freedBytes >= missingBytes) break
+      if (opening > 0 || partial?.isOpen === true || this.isHeld(digest)) continue
+      partials.push(digest)
+      freedBytes += size
+    }
+    for (const [digest, size] of this.#sizes) {
+      if (freedBytes >= missingBytes) break
+      if (this.isHeld(digest)) continue
+      blobs.push(digest)
+      freedBytes += size
+    }
+    if (freedBytes < missingBytes) this.#refuseRoom(sizeBytes)
+    for (const digest of partials) this.#evictPartial(digest)
+    for (const digest of blobs) this.#evict(digest)
+  }
+
+  /** At once, so that a writer of the same blob cannot come between. */
+  #evict(digest: Digest): void {
+    this.#usedBytes -= this.#sizes.get(digest) ?? 0
+    this.#sizes.delete(digest)
+    rmSync(this.#pathOf(digest) + MANIFEST_SUFFIX, { force: true })
+    rmSync(this.#pathOf(digest), { force: true })
+  }
+
+  #evictPartial(digest: Digest): void {
+    this.#usedBytes -= this.#partials.get(digest)?.sizeBytes ?? 0
+    this.#partials.delete(digest)
+    PartialBlob.removeSync(this.#partialPath(digest))
+  }
+
+  /** @throws CtdError DISK_QUOTA */
+  #refuseRoom(sizeBytes: number): never {
     throw new CtdError(
       'DISK_QUOTA',
       `${sizeBytes} more bytes would exceed the storage quota of ${this.#quotaBytes} bytes`,
@@ -314,7 +433,7 @@ export class BlobStore {
   }
 
   #take(sizeBytes: number): void {
-    this.#assertRoom(sizeBytes)
+    this.#makeRoom(sizeBytes)
     this.#usedBytes += sizeBytes
   }
 
@@ -330,16 +449,6 @@ export class BlobStore {
     this.#nextTemporary += 1
     return join(this.#dir, TEMPORARY, String(this.#nextTemporary))
   }
-}
-
-/** Turns the disk's own errors into ours; others pass. */
-export function diskError(error: unknown): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error
-  return new CtdError('DISK_FULL', 'the disk is full', {
-    hint: 'free some space on the disk that holds the blobs; what was running goes on afterwards',
-    cause: error,
-  })
 }
 
 function tooLarge(maxBytes: number): CtdError {

@@ -3,7 +3,7 @@
  * peer that lies, stalls or leaves is named in the result and its pieces are asked of others; what
  * was verified survives a crash and is not fetched again.
  */
-import { CtdError, errorMessage } from '../errors.js'
+import { CtdError, diskError, errorMessage } from '../errors.js'
 import { FOLDER_LIMITS } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
 import { fromHex } from '../wire/ids.js'
@@ -18,7 +18,6 @@ import {
   encodeRequest,
   withDeadline,
 } from './blob-protocol.js'
-import { diskError } from './blob-store.js'
 import type { BlobStore } from './blob-store.js'
 import { readFolder } from './folder.js'
 import { BLOB_LIMITS } from './limits.js'
@@ -50,6 +49,8 @@ export interface FetchOptions {
   readonly onProgress?: (progress: FetchProgress) => void
   /** Refuse a larger blob. */
   readonly maxBytes?: number
+  /** Holds the blob from now on; see `BlobStore.hold`. */
+  readonly holder?: string
 }
 
 /**
@@ -141,6 +142,7 @@ export class BlobTransfer {
     providers: readonly PeerId[],
     options: FetchOptions,
   ): Promise<FetchResult> {
+    if (options.holder !== undefined) this.#store.hold(options.holder, digest)
     for (;;) {
       assertNotAborted(options.signal)
       const running = this.#running.get(digest)
@@ -167,8 +169,9 @@ export class BlobTransfer {
     options: FetchOptions,
   ): Promise<readonly FolderFile[]> {
     const { signal, onProgress } = options
+    const held = options.holder === undefined ? {} : { holder: options.holder }
     const listBytes = Math.min(options.maxBytes ?? Infinity, FOLDER_LIMITS.bytes)
-    await this.fetch(digest, providers, { signal, maxBytes: listBytes })
+    await this.fetch(digest, providers, { signal, maxBytes: listBytes, ...held })
     const files = await readFolder(this.#store, digest)
     const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0)
     if (totalBytes > (options.maxBytes ?? Infinity)) {
@@ -180,7 +183,8 @@ export class BlobTransfer {
     const queue = [...files]
     const worker = async (): Promise<void> => {
       for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-        await this.fetch(file.digest, providers, { signal, maxBytes: file.sizeBytes })
+        const maxBytes = file.sizeBytes
+        await this.fetch(file.digest, providers, { signal, maxBytes, ...held })
         doneBytes += file.sizeBytes
         onProgress?.({ doneBytes, totalBytes })
       }

@@ -8,8 +8,8 @@ import { dirname, join } from 'node:path'
 import { assertPath, badFolder, encodeFolder, FOLDER_LIMITS, parseFolder } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
 import type { Digest } from '../wire/ids.js'
-import { diskError } from './blob-store.js'
-import type { BlobEntry, BlobStore } from './blob-store.js'
+import { diskError } from '../errors.js'
+import type { AddOptions, BlobEntry, BlobStore } from './blob-store.js'
 
 export interface FolderEntry extends BlobEntry {
   readonly files: readonly FolderFile[]
@@ -19,17 +19,17 @@ export interface FolderEntry extends BlobEntry {
 export async function addFolder(
   store: BlobStore,
   dir: string,
-  signal?: AbortSignal,
+  options: Pick<AddOptions, 'signal' | 'holder'> = {},
 ): Promise<FolderEntry> {
   const files: FolderFile[] = []
   for await (const path of walk(dir, '', 0)) {
-    signal?.throwIfAborted()
+    options.signal?.throwIfAborted()
     if (files.length >= FOLDER_LIMITS.files) throw badFolder('it has too many files')
     assertPath(path)
-    files.push({ path, ...(await store.addFile(join(dir, path), signal ? { signal } : {})) })
+    files.push({ path, ...(await store.addFile(join(dir, path), options)) })
   }
   const bytes = encodeFolder(files)
-  return { ...(await store.addBytes(bytes)), files: parseFolder(bytes) }
+  return { ...(await store.addBytes(bytes, options)), files: parseFolder(bytes) }
 }
 
 /** The files of a folder that the store holds. @throws CtdError BLOB_UNKNOWN, BAD_FOLDER */

@@ -3,6 +3,7 @@
  * "verified". Pieces marked in an earlier run are hashed again on opening, so a crash or a torn
  * write costs time and never a wrong byte.
  */
+import { rmSync } from 'node:fs'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { InvariantError } from '../errors.js'
@@ -13,6 +14,8 @@ import type { Manifest } from './manifest.js'
 
 const MANIFEST_SUFFIX = '.manifest'
 const PIECES_SUFFIX = '.pieces'
+/** The manifest goes last: without it the rest is taken for nothing. */
+const SUFFIXES = [PIECES_SUFFIX, '', `${MANIFEST_SUFFIX}.new`, MANIFEST_SUFFIX]
 const VERIFIED = 1
 
 export class PartialBlob {
@@ -74,9 +77,16 @@ export class PartialBlob {
   }
 
   static async remove(path: string): Promise<void> {
-    for (const suffix of [PIECES_SUFFIX, '', `${MANIFEST_SUFFIX}.new`, MANIFEST_SUFFIX]) {
-      await rm(path + suffix, { force: true })
-    }
+    for (const suffix of SUFFIXES) await rm(path + suffix, { force: true })
+  }
+
+  static removeSync(path: string): void {
+    for (const suffix of SUFFIXES) rmSync(path + suffix, { force: true })
+  }
+
+  /** False once it is closed: nobody writes to it any more. */
+  get isOpen(): boolean {
+    return this.#open
   }
 
   get complete(): boolean {

@@ -4,10 +4,11 @@ import { mkdtemp, readFile, readdir, rm, stat, truncate, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { BlobStore, diskError } from '../../src/blob/blob-store.js'
+import { BlobStore } from '../../src/blob/blob-store.js'
 import { createManifest, isPiece, parseManifest, pieceBytesOf } from '../../src/blob/manifest.js'
 import { PieceSchedule } from '../../src/blob/piece-schedule.js'
 import { Turns } from '../../src/blob/turns.js'
+import { diskError } from '../../src/errors.js'
 import { digestOf, sha256, utf8 } from '../../src/wire/ids.js'
 
 const MIB = 1024 * 1024
@@ -81,7 +82,7 @@ test('blobs survive reopening and half-written ones do not', async () => {
 
 test('DISK_QUOTA is thrown before bytes are written and leaves nothing behind', async () => {
   const { store, dir } = await newStore(3 * MIB)
-  await store.addBytes(randomBytes(2 * MIB))
+  await store.addBytes(randomBytes(2 * MIB), { holder: 'job' })
   await assert.rejects(store.addBytes(randomBytes(2 * MIB)), (error) => {
     assert.ok(error instanceof Error && 'code' in error && 'hint' in error)
     assert.equal(error.code, 'DISK_QUOTA')
@@ -220,4 +221,60 @@ test('turns run a bounded number at once, in order, and one that gave up is skip
   ends[2]?.()
   assert.deepEqual(await Promise.all([runs[1], runs[3]]), [1, 3])
   assert.equal(await turns.run(async () => 9, signal), 9)
+})
+
+test('the blob not used for longest goes when room is needed, and one in use does not', async () => {
+  const { store, dir } = await newStore(3 * MIB)
+  const first = await store.addBytes(randomBytes(MIB))
+  const second = await store.addBytes(randomBytes(MIB))
+  const third = await store.addBytes(randomBytes(MIB))
+  store.path(first.digest)
+  const fourth = await store.addBytes(randomBytes(MIB))
+  assert.deepEqual(
+    store.list().map(({ digest }) => digest),
+    [third.digest, first.digest, fourth.digest],
+  )
+  assert.equal(store.usedBytes, 3 * MIB)
+  await assert.rejects(stat(join(dir, second.digest.slice(0, 2), second.digest)), {
+    code: 'ENOENT',
+  })
+})
+
+test('DISK_QUOTA is thrown rather than a held blob removed, until its holder lets go', async () => {
+  const { store } = await newStore(2 * MIB)
+  const held = await store.addStream([randomBytes(MIB)], { holder: 'job 1' })
+  store.hold('job 2', held.digest)
+  const free = await store.addBytes(randomBytes(MIB))
+  await assert.rejects(store.addBytes(randomBytes(2 * MIB)), { code: 'DISK_QUOTA' })
+  assert.ok(store.has(held.digest))
+  store.release('job 1')
+  await assert.rejects(store.addBytes(randomBytes(2 * MIB)), { code: 'DISK_QUOTA' })
+  store.release('job 2')
+  const next = await store.addBytes(randomBytes(2 * MIB))
+  assert.deepEqual(store.list(), [next])
+  assert.equal(store.has(free.digest), false)
+})
+
+test('nothing is removed where that would not make enough room', async () => {
+  const { store } = await newStore(3 * MIB)
+  await store.addStream([randomBytes(2 * MIB)], { holder: 'job' })
+  const path = join(root, 'large')
+  await writeFile(path, randomBytes(2 * MIB))
+  const free = await store.addBytes(randomBytes(MIB))
+  await assert.rejects(store.addFile(path), { code: 'DISK_QUOTA' })
+  assert.ok(store.has(free.digest))
+})
+
+test('an abandoned fetch makes room before any blob does, one under way never', async () => {
+  const { store, dir } = await newStore(3 * MIB)
+  const blob = await store.addBytes(randomBytes(MIB))
+  const manifest = createManifest(MIB, [sha256(randomBytes(MIB))])
+  const partial = await store.openPartial(manifest)
+  await assert.rejects(store.addBytes(randomBytes(3 * MIB)), { code: 'DISK_QUOTA' })
+  assert.notEqual(await store.partialManifest(manifest.digest), undefined)
+  await partial.close()
+  await store.addBytes(randomBytes(2 * MIB))
+  assert.ok(store.has(blob.digest))
+  assert.equal(await store.partialManifest(manifest.digest), undefined)
+  assert.deepEqual(await readdir(join(dir, 'partial')), [])
 })
