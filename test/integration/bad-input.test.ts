@@ -144,7 +144,9 @@ test(
     for (const { peerId, name } of executors) {
       const [then, now] = [before, after].map((all) => all.find(({ peer }) => peer === peerId))
       assert.ok(then && now)
-      assert.ok(now.reliability >= then.reliability, `the reputation of ${name} fell`)
+      // Standing also fades with time, by far less than any fault costs.
+      const faded = then.reliability * 0.999
+      assert.ok(now.reliability >= faded, `the reputation of ${name} fell`)
       assert.equal(now.dissents, 0)
     }
   },

@@ -53,11 +53,14 @@ async function withLiar(name: string, act: (liar: LocalPeer) => Promise<void>): 
 
 const calledAll = { replicas: 4 } as const
 
+/** A fault costs more than that; what fades with time is far less. */
+const FALL = 0.95
+
 /** Waits until a peer has heard of a loss of reputation; it hears by gossip. */
-async function fell(peer: LocalPeer, liar: LocalPeer, below: number): Promise<void> {
+async function fell(peer: LocalPeer, liar: LocalPeer, before: number): Promise<void> {
   await until(`the liar's reputation to fall at ${peer.name}`, PATIENCE_MS, async () => {
     const { reliability } = await viewOf(peer, liar)
-    return reliability < below ? reliability : undefined
+    return reliability < before * FALL ? reliability : undefined
   })
 }
 
