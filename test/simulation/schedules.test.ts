@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto'
 import { describe, it } from 'node:test'
 import { mixedSchedule, runSchedule } from './simulator.js'
 
-const FIXED = 150
-const FRESH = 30
+const FIXED = 110
+const FRESH = 20
 /** What must have happened at least once in the fixed schedules, so that they are worth their time. */
 const COVERED = [
   'branch:called-again',

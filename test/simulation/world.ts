@@ -55,10 +55,10 @@ export interface RunOptions {
 
 const START_MS = 1_800_000_000_000
 /**
- * Longest that a job may take once everything works again (I5). In every batch one executor that
+ * Longest that a job may take once everything works again (I5). In every election one executor that
  * stays silent and one that beats without ever committing may each use up their patience.
  */
-export const LIVENESS_MS = { run: 240_000, train: 600_000 } as const
+export const LIVENESS_MS = { run: 480_000, train: 900_000 } as const
 /** Longer than anything waits: for a predecessor, a lease, an answer. */
 const SETTLE_MS = 100_000
 const SUBMIT_AGAIN_MS = 1000
