@@ -95,7 +95,7 @@ test('the three endpoints answer by curl on any socket', { skip: SKIP }, async (
   const [early, problem] = await curl(other, `/results?id=${id}`)
   assert.equal(early, 409)
   assert.equal((problem as { code: string }).code, 'JOB_NOT_FINISHED')
-  const last = await until('the train job to end', 2 * PATIENCE_MS, async () => {
+  const last = await until('the train job to end', 3 * PATIENCE_MS, async () => {
     const [status, view] = await curl(other, `/job-status?id=${id}`)
     assert.equal(status, 200)
     const { status: state } = view as JobView
