@@ -1,6 +1,6 @@
 /** The only composition root: builds the rooms, starts them in order, stops them in reverse. */
 import './network/polyfill.js'
-import { mkdir } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DaemonPort } from './api/daemon-port.js'
 import { ImageShelf } from './api/image-shelf.js'
@@ -18,10 +18,12 @@ import type { Clock } from './clock.js'
 import type { Config } from './config.js'
 import type { ContainerRuntime } from './container/container-runtime.js'
 import { DockerRuntime } from './container/docker-runtime.js'
-import { errorMessage } from './errors.js'
+import { removeWorkFolder } from './container/work-folder.js'
+import { errorCode, errorMessage } from './errors.js'
 import { Events } from './events.js'
 import { createExecute } from './executor/execute.js'
 import { Executor } from './executor/executor.js'
+import { JobBlobs } from './executor/job-blobs.js'
 import { Hardware } from './executor/offering.js'
 import { ReplicaLogs } from './executor/replica-logs.js'
 import { runBenchmark } from './hardware/benchmark.js'
@@ -31,12 +33,15 @@ import { IdleMemory } from './idle-memory.js'
 import { createLog } from './log.js'
 import { createLibp2pTransport } from './network/libp2p-transport.js'
 import type { Transport } from './network/transport.js'
+import { isEnded } from './protocol/job-step.js'
 import { deriveVrfSecret } from './protocol/vrf.js'
+import { OwnBlobs } from './requester/own-blobs.js'
 import { Requester } from './requester/requester.js'
 import { openDatastore } from './store/datastore.js'
 import { Store } from './store/store.js'
 import { AGENT } from './version.js'
 import { createSigner, seal } from './wire/envelope.js'
+import { FOLDER_LIMITS } from './wire/folder.js'
 import type { AnyOpened, Opened } from './wire/envelope.js'
 import { Bundle } from './wire/generated/control.js'
 import { fromHex, parsePeerId, peerIdFromPublicKey, toHex, utf8 } from './wire/ids.js'
@@ -69,13 +74,20 @@ export interface Daemon {
 
 const BUILTIN_WORKER = new URL('./training/builtin-worker.js', import.meta.url)
 const HOLDER_MS = 3_000
+/** What does not stop in this time is left behind. */
+const STOP_STEP_MS = 4_000
+/** Folders of a home, for the owner's eyes alone. */
+const FOLDERS = ['db', 'peers', 'blobs', 'work'] as const
 
 /**
  * Starts a daemon in a home of its own.
  *
  * @throws CtdError IDENTITY_*, STORE_LOCKED, LISTEN_FAILED, SOCKET_*
  */
-export async function startDaemon(config: Config, overrides: DaemonOverrides = {}): Promise<Daemon> {
+export async function startDaemon(
+  config: Config,
+  overrides: DaemonOverrides = {},
+): Promise<Daemon> {
   const clock = overrides.clock ?? systemClock
   const startedMs = clock.now()
   const log = (room: string): ReturnType<typeof createLog> => createLog(config.logLevel, room)
@@ -87,7 +99,10 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
   const operator = config.operator === '' ? self : parsePeerId(config.operator)
   const topics = topicsOf(network)
   const workDir = join(config.home, 'work')
-  await mkdir(workDir, { recursive: true })
+  for (const folder of FOLDERS) {
+    await mkdir(join(config.home, folder), { recursive: true, mode: 0o700 })
+    await chmod(join(config.home, folder), 0o700)
+  }
 
   // Tools.
   const store = await Store.open(join(config.home, 'db'))
@@ -109,7 +124,10 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       },
       select: (_key, values) => {
         const newest = newestCapability(network, values)
-        return Math.max(0, values.findIndex((value) => newest !== undefined && Buffer.compare(value, newest) === 0))
+        return Math.max(
+          0,
+          values.findIndex((value) => newest !== undefined && Buffer.compare(value, newest) === 0),
+        )
       },
     },
     onWarning: (code, error) => {
@@ -121,7 +139,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
   const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
   const blobServer = new BlobServer({ store: blobs })
   const transfer = new BlobTransfer({ store: blobs, transport })
-  const shelf = new ImageShelf(config.image, (path) => adoptFile(blobs, path))
+  const shelf = new ImageShelf(config.image, (path, holder) => adoptFile(blobs, path, { holder }))
   const probe = new SystemProbe({ dataDir: config.home })
 
   // Books.
@@ -191,6 +209,19 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     }
   }
 
+  const ownBlobs = new OwnBlobs({
+    blobs,
+    log: log('requester'),
+    readFolder: (digest) => readFolder(blobs, digest),
+  })
+  const jobBlobs = new JobBlobs({
+    clock,
+    release: (jobId, holder) => {
+      blobs.release(holder)
+      inbox.letGo(jobId)
+    },
+  })
+
   // People.
   const requester = new Requester(
     {
@@ -206,13 +237,19 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       prefixOf: (peer) => transport.prefixOf(peer),
       receiptRoot: () => reputation.root(),
       readOutput: async (runner, output, providers, signal) => {
-        await transfer.fetch(output.root, providers, { signal })
+        const holder = ownBlobs.holderOf(runner.context.jobId)
+        await transfer.fetch(output.root, providers, {
+          signal,
+          holder,
+          maxBytes: FOLDER_LIMITS.bytes,
+        })
         const files = await readFolder(blobs, output.root)
         for (const artifact of runner.context.plan.artifacts) {
           if (artifact.batch !== output.batch || artifact.slot !== output.slot) continue
           for (const file of files) {
             if (artifact.file !== undefined && artifact.file !== file.path) continue
-            await transfer.fetch(file.digest, providers, { signal, maxBytes: file.sizeBytes })
+            const maxBytes = file.sizeBytes
+            await transfer.fetch(file.digest, providers, { signal, holder, maxBytes })
           }
         }
         return files
@@ -223,10 +260,19 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       onEnded: (jobId) => {
         memory.afterWork()
         inbox.letGo(jobId)
+        const runner = requester.runner(jobId)
+        if (runner !== undefined) ownBlobs.onEnded(runner)
         for (const key of beats.keys()) {
           const taskId = key.slice(0, 64)
           if (inbox.recordOf(taskId)?.jobId === jobId) beats.delete(key)
         }
+      },
+      onRestored: async (runner) => {
+        if (!isEnded(runner.state)) inbox.hold(runner.context.jobId)
+        await ownBlobs.hold(runner)
+      },
+      onDropped: (jobId) => {
+        ownBlobs.release(jobId)
       },
     },
     { ...times, network, signer, vrfSecret, operator },
@@ -289,6 +335,10 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
           runtime,
           addFolder: (dir, signal, holder) => addFolder(blobs, dir, { signal, holder }),
           writeFolder: (digest, dir) => writeFolder(blobs, digest, dir, { link: true }),
+          holderOf: (jobId) => {
+            inbox.hold(jobId)
+            return jobBlobs.holderOf(jobId)
+          },
           onLog: (replica, text) => {
             logs.add(replica.options.jobId, replica.options.slot.name, self, text)
           },
@@ -297,12 +347,23 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
             events.emit('replica:started', { jobId, name: slot.name, kind, id })
           },
         },
-        { self, workDir, gpuUuids: () => hardware.gpuUuids, builtinWorker: BUILTIN_WORKER },
+        {
+          self,
+          workDir,
+          inputBytesMax: () => hardware.offering().diskMiB * 1024 ** 2,
+          gpuUuids: () => hardware.gpuUuids,
+          builtinWorker: BUILTIN_WORKER,
+        },
       ),
       onPhase: (replica) => {
         const { jobId, slot } = replica.options
         if (replica.phase === 'done' || replica.phase === 'failed') memory.afterWork()
-        events.emit('replica:moved', { jobId, name: slot.name, phase: replica.phase, ...replica.progress })
+        events.emit('replica:moved', {
+          jobId,
+          name: slot.name,
+          phase: replica.phase,
+          ...replica.progress,
+        })
       },
     },
     { vrfSecret, operator, seats: config.seats, heartbeatMs: times.heartbeatMs },
@@ -348,7 +409,16 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
       }
       case 'receipt':
         executor.onMessage(opened)
-        void onReceipt(opened)
+        onReceipt(opened).catch((error: unknown) => {
+          log('witness').error(
+            { code: errorCode(error), detail: errorMessage(error) },
+            'receipt lost',
+          )
+        })
+        return
+      case 'jobEnd':
+        executor.onMessage(opened)
+        jobBlobs.onEnded(toHex(opened.message.jobId) as JobId)
         return
       default:
         executor.onMessage(opened)
@@ -362,7 +432,10 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     if (verified === undefined) return
     for (const { peer } of receipt.message.executors) {
       const id = peerIdFromPublicKey(peer)
-      events.emit('reputation:changed', { peer: id, reliabilityPpm: reputation.score(id).reliabilityPpm })
+      events.emit('reputation:changed', {
+        peer: id,
+        reliabilityPpm: reputation.score(id).reliabilityPpm,
+      })
     }
   }
 
@@ -385,14 +458,18 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
         const tail = runner?.tailOf(taskId)
         return { isAwaited, missed: tail === undefined ? [] : [tail.bytes] }
       },
-      jobAnswer: async (method, jobId) => {
+      jobAnswer: async (method, jobId, from) => {
         const record = inbox.record(jobId)
         const runner = requester.runner(jobId)
         if (method === 'job-messages') {
           return record && Bundle.encode({ envelopes: [record.manifest.bytes] })
         }
-        if (method === 'job-logs') return utf8(JSON.stringify(logs.of(jobId)))
-        if (method === 'job-status' && runner !== undefined) return utf8(JSON.stringify(port.view(runner)))
+        if (method === 'job-logs') {
+          // What containers print may tell of the data: it is for the submitter alone.
+          return record?.manifest.author === from ? utf8(JSON.stringify(logs.of(jobId))) : undefined
+        }
+        if (method === 'job-status' && runner !== undefined)
+          return utf8(JSON.stringify(port.view(runner)))
         if (method === 'job-transcript' && record?.end !== undefined) {
           return port.transcript(jobId, AbortSignal.timeout(HOLDER_MS))
         }
@@ -414,6 +491,7 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
 
   const port = new LocalPort({
     network,
+    clock,
     blobs,
     transfer,
     requester,
@@ -421,19 +499,31 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     courier,
     events,
     beats,
-    addFolder: (dir) => addFolder(blobs, dir),
+    addFolder: (dir, holder) => addFolder(blobs, dir, { holder }),
     writeFolder: (digest, dir) => writeFolder(blobs, digest, dir),
-    image: (name) => shelf.image(name),
+    image: (name, holder) => shelf.image(name, holder),
     holdersOf: async (jobId, signal) => {
       const author = inbox.record(jobId)?.manifest.author
       const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
-      const providers = await transport.findProviders(jobId as string as Digest, patience).catch(() => [])
-      const all = [...(author === undefined ? [] : [author]), ...providers, ...transport.connectedPeers()]
+      const providers = await transport
+        .findProviders(jobId as string as Digest, patience)
+        .catch(() => [])
+      const all = [
+        ...(author === undefined ? [] : [author]),
+        ...providers,
+        ...transport.connectedPeers(),
+      ]
       return [...new Set(all)].filter((peer) => peer !== self)
     },
-    onSubmitted: (jobId) => {
-      inbox.hold(jobId)
-      void transport.provide(jobId as string as Digest, AbortSignal.timeout(60_000)).catch(() => undefined)
+    onSubmitted: async (jobId) => {
+      const runner = requester.runner(jobId)
+      if (runner !== undefined) {
+        if (!isEnded(runner.state)) inbox.hold(jobId)
+        await ownBlobs.hold(runner)
+      }
+      void transport
+        .provide(jobId as string as Digest, AbortSignal.timeout(60_000))
+        .catch(() => undefined)
     },
     peers: async () => {
       await announcer.refresh(AbortSignal.timeout(HOLDER_MS))
@@ -450,6 +540,9 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
   })
 
   await runtime.cleanUp(self, []).catch(() => 0) // No engine: nothing was left running.
+  await clearWork(workDir).catch((error: unknown) => {
+    log('executor').warn({ detail: errorMessage(error) }, 'leftovers of earlier tasks stay')
+  })
   await transport.start()
   try {
     await server.start()
@@ -475,19 +568,63 @@ export async function startDaemon(config: Config, overrides: DaemonOverrides = {
     ready,
     stop: async () => {
       stopping.abort()
-      await server.stop()
       executor.stop()
-      await requester.stop()
       memory.stop()
       announcer.stop()
       courier.stop()
       blobServer.stop()
-      await ready.catch(() => undefined)
-      await runtime.cleanUp(self, []).catch(() => 0)
-      await transport.stop()
-      await known.stop()
-      await datastore.close()
-      await store.close()
+      const inTime = (name: string, step: Promise<unknown>): Promise<void> =>
+        settledInTime(step, (detail) => {
+          log('daemon').warn({ step: name, detail }, 'did not stop in time or well')
+        })
+      await Promise.all([
+        inTime('api', server.stop()),
+        inTime('requester', requester.stop()),
+        inTime(
+          'hardware',
+          ready.catch(() => undefined),
+        ), // Told when it failed.
+      ])
+      await Promise.all([
+        inTime(
+          'containers',
+          runtime.cleanUp(self, []).catch(() => 0),
+        ), // No engine: nothing runs.
+        inTime('network', transport.stop()),
+        inTime('known peers', known.stop()),
+      ])
+      await Promise.all([
+        inTime('peer store', datastore.close()),
+        inTime('database', store.close()),
+      ])
     },
   }
+}
+
+/** What tasks of an earlier process left; whatever is mounted inside is unmounted first. */
+async function clearWork(workDir: string): Promise<void> {
+  await removeWorkFolder(workDir)
+  await mkdir(workDir, { recursive: true, mode: 0o700 })
+}
+
+/** Waits for a step for some seconds; tells when it fails or takes longer. Never rejects. */
+async function settledInTime(
+  step: Promise<unknown>,
+  onTrouble: (detail: string) => void,
+): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      onTrouble(`still under way after ${STOP_STEP_MS} ms`)
+      resolve()
+    }, STOP_STEP_MS)
+  })
+  const done = step.then(
+    () => undefined,
+    (error: unknown) => {
+      onTrouble(errorMessage(error))
+    },
+  )
+  await Promise.race([done, late])
+  clearTimeout(timer)
 }

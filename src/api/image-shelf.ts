@@ -26,12 +26,12 @@ const ARCHIVES: Readonly<Record<string, string>> = { cpu: 'cpu.tar', test: 'test
 
 export class ImageShelf {
   readonly #cpuReference: string
-  readonly #adopt: (path: string) => Promise<{ readonly digest: Digest }>
+  readonly #adopt: (path: string, holder: string) => Promise<{ readonly digest: Digest }>
 
   /** @param adopt - takes a file into the blob store without copying it */
   constructor(
     cpuReference: string,
-    adopt: (path: string) => Promise<{ readonly digest: Digest }>,
+    adopt: (path: string, holder: string) => Promise<{ readonly digest: Digest }>,
   ) {
     this.#cpuReference = cpuReference
     this.#adopt = adopt
@@ -60,10 +60,14 @@ export class ImageShelf {
     })
   }
 
-  /** The image as a manifest names it; its archive is put where peers can fetch it. */
-  async image(name: string): Promise<Image> {
+  /**
+   * The image as a manifest names it; its archive is put where peers can fetch it.
+   *
+   * @param holder - holds the archive's blob
+   */
+  async image(name: string, holder: string): Promise<Image> {
     const ref = await this.reference(name)
-    const archive = await this.#archive(name)
+    const archive = await this.#archive(name, holder)
     return {
       name: ref.name,
       configDigest: fromHex(ref.configDigest),
@@ -74,10 +78,10 @@ export class ImageShelf {
     }
   }
 
-  async #archive(name: string): Promise<Digest | undefined> {
+  async #archive(name: string, holder: string): Promise<Digest | undefined> {
     const reference = this.#pathOf(name)
     const path = join(dirname(reference), ARCHIVES[name] ?? 'image.tar')
     if (!existsSync(path)) return undefined // Not served: peers need to have the image already.
-    return (await this.#adopt(path)).digest
+    return (await this.#adopt(path, holder)).digest
   }
 }

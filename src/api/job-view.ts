@@ -41,7 +41,7 @@ export function jobView({ manifest, plan, state, beats }: JobViewSource): JobVie
     requester: manifest.author,
     status: state.status,
     code: state.code,
-    reason: state.reason,
+    reason: state.reason === '' ? waitingReason(state) : state.reason,
     progress: tasks.length === 0 ? 0 : accepted / tasks.length,
     createdMs: message.createdMs,
     endedMs: state.endedMs ?? null,
@@ -52,6 +52,18 @@ export function jobView({ manifest, plan, state, beats }: JobViewSource): JobVie
     result: state.result ?? null,
     curve: curveOf(plan, state),
   }
+}
+
+/** What a job waits for that has no executors yet and met no obstacle. */
+function waitingReason({ status, batches }: JobRunState): string {
+  if (status !== 'pending') return ''
+  const assignment = batches.find((batch) => batch.status === 'assigned')?.assignment
+  if (assignment === undefined) return 'it is about to be offered to peers'
+  const { phase, asked, bids, declines, openings } = assignment
+  if (phase === 'bidding') {
+    return `waiting for bids: ${asked.size} peers asked, ${bids.size} bid, ${declines.size} declined`
+  }
+  return `drawing executors among ${bids.size} bidders, ${openings.size} have opened their lots`
 }
 
 function taskView(

@@ -3,12 +3,13 @@ import { createReadStream } from 'node:fs'
 import type { Readable } from 'node:stream'
 import type { BlobStore } from '../blob/blob-store.js'
 import type { BlobTransfer } from '../blob/blob-transfer.js'
+import type { Clock } from '../clock.js'
 import { CtdError, errorMessage } from '../errors.js'
 import type { Events } from '../events.js'
 import type { JobContext } from '../protocol/job.js'
 import { buildTranscript } from '../protocol/transcript.js'
 import type { JobRunner } from '../requester/job-runner.js'
-import type { Requester } from '../requester/requester.js'
+import type { DroppedJob, Requester } from '../requester/requester.js'
 import { encodeFolder } from '../wire/folder.js'
 import { parseDigest, utf8 } from '../wire/ids.js'
 import type { Digest, JobId, PeerId } from '../wire/ids.js'
@@ -27,11 +28,12 @@ import type {
 } from './daemon-port.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
-import { createJobOf } from './submission.js'
+import { bytesOfFiles, createJobOf } from './submission.js'
 import type { SubmissionComponents } from './submission.js'
 
-export interface LocalPortComponents extends Omit<SubmissionComponents, 'isFolder'> {
+export interface LocalPortComponents extends Omit<SubmissionComponents, 'folderBytes' | 'holder'> {
   readonly network: string
+  readonly clock: Clock
   readonly blobs: BlobStore
   readonly transfer: BlobTransfer
   readonly requester: Requester
@@ -42,7 +44,8 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'isFolde
   readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
   /** Peers that may hold the state of a job that is not ours. */
   readonly holdersOf: (jobId: string, signal: AbortSignal) => Promise<readonly PeerId[]>
-  readonly onSubmitted: (jobId: JobId) => void
+  /** Also holds the job's blobs. */
+  readonly onSubmitted: (jobId: JobId) => Promise<void>
   readonly peers: () => Promise<readonly PeerView[]>
   readonly node: () => NodeView
 }
@@ -51,28 +54,55 @@ const ASK_MS = 5_000
 const HOLDERS_MAX = 12
 /** Uploaded folders remembered until their job is submitted. */
 const FOLDERS_MAX = 4096
+/** Uploads are kept for one to two hours, for their job to be submitted. */
+const UPLOAD_MS = 3600 * 1000
+const LOG_LINES_MAX = 1000
+const LOG_LINE_CHARS = 1000
 
 export class LocalPort implements DaemonPort {
   readonly #parts: LocalPortComponents
-  readonly #folders = new Set<string>()
+  /** Bytes of uploaded folders. */
+  readonly #folders = new Map<string, number>()
+  readonly #uploadHolders = new Set<string>()
+  #submissions = 0
 
   constructor(parts: LocalPortComponents) {
     this.#parts = parts
   }
 
   async submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }> {
-    const isFolder = (digest: string): boolean => this.#folders.has(digest)
-    const job = await createJobOf({ ...this.#parts, isFolder }, request)
-    const id = await this.#parts.requester.submit(job)
-    this.#parts.onSubmitted(id)
-    return { id }
+    const { blobs, requester } = this.#parts
+    const holder = `submission/${this.#submissions++}`
+    const folderBytes = (digest: string): number | undefined => this.#folders.get(digest)
+    try {
+      const job = await createJobOf({ ...this.#parts, folderBytes, holder }, request)
+      const id = await requester.submit(job)
+      await this.#parts.onSubmitted(id)
+      return { id }
+    } finally {
+      blobs.release(holder)
+    }
+  }
+
+  /** The holder of what is uploaded in this hour; that of hours before the last lets go. */
+  #uploadHolder(): string {
+    const hour = Math.floor(this.#parts.clock.now() / UPLOAD_MS)
+    const kept = [`upload/${hour}`, `upload/${hour - 1}`]
+    for (const holder of this.#uploadHolders) {
+      if (kept.includes(holder)) continue
+      this.#parts.blobs.release(holder)
+      this.#uploadHolders.delete(holder)
+    }
+    const current = `upload/${hour}`
+    this.#uploadHolders.add(current)
+    return current
   }
 
   async job(id: string, signal: AbortSignal): Promise<JobView> {
     const runner = this.#find(id)
     if (runner !== undefined) return this.view(runner)
     const bytes = await this.#askHolders('job-status', id, signal)
-    return JSON.parse(new TextDecoder().decode(bytes)) as JobView
+    return parseJobView(bytes, id)
   }
 
   jobs(): Promise<readonly JobView[]> {
@@ -101,16 +131,19 @@ export class LocalPort implements DaemonPort {
         for (const peer of ranking.slice(0, slot.seats)) executors.add(peer)
       }
     }
-    const lines = await Promise.all(
-      [...executors].map((peer) => this.#logsOf(peer, context.jobId)),
-    )
+    const lines = await Promise.all([...executors].map((peer) => this.#logsOf(peer, context.jobId)))
     return lines.flat().sort((a, b) => a.atMs - b.atMs)
   }
 
   async #logsOf(peer: PeerId, jobId: JobId): Promise<readonly LogLine[]> {
     try {
-      const bytes = await this.#parts.courier.ask(peer, 'job-logs', utf8(jobId), AbortSignal.timeout(ASK_MS))
-      return JSON.parse(new TextDecoder().decode(bytes)) as LogLine[]
+      const bytes = await this.#parts.courier.ask(
+        peer,
+        'job-logs',
+        utf8(jobId),
+        AbortSignal.timeout(ASK_MS),
+      )
+      return parseLogLines(bytes, peer)
     } catch (error) {
       return [{ atMs: 0, peer, task: '', text: `(no logs: ${errorMessage(error)})` }]
     }
@@ -150,7 +183,10 @@ export class LocalPort implements DaemonPort {
     const providers = state.batches.flatMap((batch) =>
       [...batch.outputs.values()].flatMap((output) => output.providers),
     )
-    await this.#parts.transfer.fetch(digest, [...new Set(providers)], { signal, maxBytes: file.sizeBytes })
+    await this.#parts.transfer.fetch(digest, [...new Set(providers)], {
+      signal,
+      maxBytes: file.sizeBytes,
+    })
     return createReadStream(this.#parts.blobs.path(digest))
   }
 
@@ -173,7 +209,7 @@ export class LocalPort implements DaemonPort {
   }
 
   async addBlob(bytes: Readable): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
-    return this.#parts.blobs.addStream(bytes)
+    return this.#parts.blobs.addStream(bytes, { holder: this.#uploadHolder() })
   }
 
   async addFolder(
@@ -183,9 +219,11 @@ export class LocalPort implements DaemonPort {
       const parsed = parseDigest(digest)
       return { path, digest: parsed, sizeBytes: this.#parts.blobs.size(parsed) }
     })
-    const { digest } = await this.#parts.blobs.addBytes(encodeFolder(files))
+    const listing = encodeFolder(files)
+    const holder = this.#uploadHolder()
+    const { digest } = await this.#parts.blobs.addBytes(listing, { holder })
     if (this.#folders.size >= FOLDERS_MAX) this.#folders.clear()
-    this.#folders.add(digest)
+    this.#folders.set(digest, bytesOfFiles(files) + listing.length)
     return { digest }
   }
 
@@ -195,7 +233,9 @@ export class LocalPort implements DaemonPort {
 
   /** An own job by its id or a unique prefix of it. @throws CtdError JOB_AMBIGUOUS */
   #find(id: string): JobRunner | undefined {
-    const runners = this.#parts.requester.runners().filter(({ context }) => context.jobId.startsWith(id))
+    const runners = this.#parts.requester
+      .runners()
+      .filter(({ context }) => context.jobId.startsWith(id))
     if (runners.length > 1 && id.length < 64) {
       throw new CtdError('JOB_AMBIGUOUS', `${runners.length} jobs begin with ${id}`, {
         hint: 'give more characters of the id',
@@ -206,8 +246,9 @@ export class LocalPort implements DaemonPort {
 
   #own(id: string): JobRunner {
     const runner = this.#find(id)
-    if (runner === undefined) throw unknownJob(id)
-    return runner
+    if (runner !== undefined) return runner
+    const gone = this.#parts.requester.dropped(id)
+    throw gone === undefined ? unknownJob(id) : droppedJob(id, gone)
   }
 
   #succeeded(id: string): JobRunner {
@@ -215,13 +256,17 @@ export class LocalPort implements DaemonPort {
     const { status, code, reason } = runner.state
     if (status === 'succeeded') return runner
     const isOver = status === 'failed' || status === 'cancelled'
-    const why = isOver ? `it ${status === 'failed' ? 'failed' : 'was cancelled'}: ${reason}` : 'it has not ended yet'
+    const why = isOver
+      ? `it ${status === 'failed' ? 'failed' : 'was cancelled'}: ${reason}`
+      : 'it has not ended yet'
     throw new CtdError(isOver ? 'JOB_HAS_NO_RESULT' : 'JOB_NOT_ENDED', `no results: ${why}`, {
       fields: { status, code },
     })
   }
 
   async #askHolders(method: string, id: string, signal: AbortSignal): Promise<Uint8Array> {
+    const gone = this.#parts.requester.dropped(id)
+    if (gone !== undefined) throw droppedJob(id, gone)
     if (!/^[0-9a-f]{64}$/.test(id)) throw unknownJob(id)
     const holders = await this.#parts.holdersOf(id, signal)
     for (const peer of holders.slice(0, HOLDERS_MAX)) {
@@ -237,9 +282,46 @@ export class LocalPort implements DaemonPort {
   }
 }
 
+/** What a stranger says of its job. @throws CtdError JOB_UNKNOWN where that is something else */
+function parseJobView(bytes: Uint8Array, id: string): JobView {
+  const parsed = parseJson(bytes)
+  const isView =
+    Reflect.get(parsed, 'id') === id &&
+    typeof Reflect.get(parsed, 'status') === 'string' &&
+    Array.isArray(Reflect.get(parsed, 'tasks'))
+  if (!isView) throw unknownJob(id)
+  return parsed as JobView
+}
+
+/** The lines of an executor, whatever it sent: told in its own name, and only so many. */
+export function parseLogLines(bytes: Uint8Array, peer: PeerId): LogLine[] {
+  const parsed = parseJson(bytes)
+  if (!Array.isArray(parsed)) return []
+  return parsed.slice(-LOG_LINES_MAX).flatMap((line: unknown): LogLine[] => {
+    const read = (name: string): unknown => Reflect.get(Object(line), name)
+    const [atMs, task, text] = [read('atMs'), read('task'), read('text')]
+    if (typeof atMs !== 'number' || typeof task !== 'string' || typeof text !== 'string') return []
+    const short = { task: task.slice(0, 100), text: text.slice(0, LOG_LINE_CHARS) }
+    return [{ atMs, peer, ...short }]
+  })
+}
+
+function parseJson(bytes: Uint8Array): object {
+  try {
+    return Object(JSON.parse(new TextDecoder().decode(bytes))) as object
+  } catch {
+    return {} // Another peer's nonsense: the caller finds nothing in it.
+  }
+}
+
+function droppedJob(id: string, { name, status, endedMs }: DroppedJob): CtdError {
+  const day = new Date(endedMs).toISOString().slice(0, 10)
+  const words = `job ${id.slice(0, 8)} (${name}) ${status} on ${day} and is not kept any more`
+  return new CtdError('JOB_UNKNOWN', words, { hint: 'results are kept for seven days' })
+}
+
 function unknownJob(id: string): CtdError {
   return new CtdError('JOB_UNKNOWN', `no job ${id.slice(0, 64)} is known here`, {
     hint: 'own jobs: ctd ps; jobs of other peers need their whole id of 64 characters',
   })
 }
-

@@ -19,11 +19,13 @@ import type { RunRequest, TrainRequest } from './daemon-port.js'
 
 export interface SubmissionComponents {
   readonly blobs: BlobStore
-  readonly addFolder: (dir: string) => Promise<FolderEntry>
-  /** Whether a digest was uploaded as the listing of a folder. */
-  readonly isFolder: (digest: string) => boolean
+  readonly addFolder: (dir: string, holder: string) => Promise<FolderEntry>
+  /** Bytes of the files of an uploaded folder; undefined where a digest is no folder's. */
+  readonly folderBytes: (digest: string) => number | undefined
   /** The image of a name, with its archive's blob. @throws CtdError IMAGE_UNKNOWN */
-  readonly image: (name: string) => Promise<Image>
+  readonly image: (name: string, holder: string) => Promise<Image>
+  /** Holds what is stored until the job does itself. */
+  readonly holder: string
 }
 
 const REPLICAS = 2
@@ -37,7 +39,10 @@ export async function createJobOf(
   components: SubmissionComponents,
   request: TrainRequest | RunRequest,
 ): Promise<NewJob> {
-  const job = request.kind === 'train' ? await trainJob(components, request) : await runJob(components, request)
+  const job =
+    request.kind === 'train'
+      ? await trainJob(components, request)
+      : await runJob(components, request)
   const { replicas = REPLICAS, auditPpm = AUDIT_PPM } = request
   if (replicas < LIMITS.replicasMin || replicas > LIMITS.replicasPerTask) {
     throw new CtdError('BAD_REPLICAS', `${replicas} replicas`, {
@@ -50,7 +55,7 @@ export async function createJobOf(
 type Unreplicated = Omit<NewJob, 'replicas' | 'auditPpm'>
 
 async function trainJob(
-  { blobs, image }: SubmissionComponents,
+  { blobs, image, holder }: SubmissionComponents,
   request: TrainRequest,
 ): Promise<Unreplicated> {
   const maxLength = request.maxLength ?? DEFAULT_MAX_LENGTH
@@ -81,11 +86,11 @@ async function trainJob(
     labelColumn: summary.labelColumn,
     resources: trainResources(request, summary.rows, summary.classes),
   }
-  const { digest } = await blobs.addFile(source.path)
+  const { digest } = await blobs.addFile(source.path, { holder })
   return {
     name: request.name ?? `${request.model} on ${source.name}`.slice(0, LIMITS.textBytes),
     spec,
-    image: await image('cpu'),
+    image: await image('cpu', holder),
     inputs: [inputOf('dataset', digest, bytes.length, false)],
   }
 }
@@ -149,29 +154,35 @@ async function runJob(
     },
   }
   const name = request.name ?? request.command.join(' ').slice(0, 80)
-  return { name, spec, image: await components.image(request.image), inputs }
+  return { name, spec, image: await components.image(request.image, components.holder), inputs }
 }
 
 function inputOf(name: string, digest: Digest, sizeBytes: number, folder: boolean): Input {
   return { name, digest: fromHex(digest), sizeBytes, folder }
 }
 
+/** What the files of a folder take where it is laid out. */
+export function bytesOfFiles(files: ReadonlyArray<{ readonly sizeBytes: number }>): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+}
+
 async function addInput(
-  { blobs, addFolder, isFolder }: SubmissionComponents,
+  { blobs, addFolder, folderBytes, holder }: SubmissionComponents,
   name: string,
   source: string,
 ): Promise<Input> {
-  if (isFolder(source)) return inputOf(name, source as Digest, blobs.size(source as Digest), true)
+  const uploadedBytes = folderBytes(source)
+  if (uploadedBytes !== undefined) return inputOf(name, source as Digest, uploadedBytes, true)
   if (!DIGEST.test(source)) {
     assertAbsolute(source)
     const status = await statSource(source, 'input')
     if (status.isDirectory()) {
-      const folder = await addFolder(source)
-      return inputOf(name, folder.digest, folder.sizeBytes, true)
+      const folder = await addFolder(source, holder)
+      return inputOf(name, folder.digest, bytesOfFiles(folder.files) + folder.sizeBytes, true)
     }
   }
   const { path } = await readSource(blobs, source, 'input')
-  const { digest, sizeBytes } = await blobs.addFile(path)
+  const { digest, sizeBytes } = await blobs.addFile(path, { holder })
   return inputOf(name, digest, sizeBytes, false)
 }
 

@@ -20,6 +20,9 @@ export interface StartFlags {
   readonly execute?: boolean
 }
 
+/** For stopping after a mistake of ours; what then still runs is cleaned up by the next start. */
+const LAST_STOP_MS = 10_000
+
 /** Starts, waits for SIGINT or SIGTERM, stops. A second signal ends the program at once. */
 export async function startCommand(context: Context, flags: StartFlags): Promise<number> {
   // Before anything that loads libp2p.
@@ -29,7 +32,10 @@ export async function startCommand(context: Context, flags: StartFlags): Promise
   const { startDaemon } = await import('../daemon.js')
   context.tell('starting …')
   const stopped = nextSignal()
+  let stop: (() => Promise<void>) | undefined
+  endOnMistakes(context, async () => stop?.())
   const daemon = await startDaemon(config)
+  stop = daemon.stop
   const [node, peers] = await Promise.all([daemon.port.node(), daemon.port.peers()])
   const self = peers.find((peer) => peer.self)
   if (context.json) context.printJson(node)
@@ -72,6 +78,28 @@ function nextSignal(): Promise<string> {
     process.on('SIGINT', onSignal)
     process.on('SIGTERM', onSignal)
   })
+}
+
+/**
+ * Ends the program when an error reached nobody: what state it left is not known, and going on
+ * could sign something wrong. The containers are stopped first.
+ */
+function endOnMistakes(context: Context, stop: () => Promise<void>): void {
+  let isEnding = false
+  const onMistake = (error: unknown): void => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    context.tell(`error[INTERNAL]: ${harmless(text)}\n  hint  start the daemon again; jobs go on`)
+    if (isEnding) process.exit(EXIT.failure)
+    isEnding = true
+    setTimeout(() => process.exit(EXIT.failure), LAST_STOP_MS)
+    stop()
+      .catch((failure: unknown) => {
+        context.tell(`error[INTERNAL]: while stopping: ${String(failure)}`)
+      })
+      .finally(() => process.exit(EXIT.failure))
+  }
+  process.on('uncaughtException', onMistake)
+  process.on('unhandledRejection', onMistake)
 }
 
 /** What a person needs to know once the daemon is up. */

@@ -45,8 +45,18 @@ export function refusalOf(
   if (offering.engineProblem !== undefined) {
     return { code: 'NO_CONTAINER_ENGINE', reason: 'have no container engine' }
   }
+  const neededMiB = inputsMiB(manifest)
+  if (neededMiB > offering.diskMiB) {
+    return { code: 'TOO_LARGE', reason: `keep less than ${neededMiB} MiB of inputs and image` }
+  }
   if (backlog >= offering.backlogMax) return { code: 'BUSY', reason: 'busy' }
   return offer.message.requirements && shortage(offering, offer.message.requirements)
+}
+
+/** What the inputs and the image of a job take here, by what its manifest says of them. */
+function inputsMiB({ message }: Opened<'manifest'>): number {
+  const inputBytes = message.inputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  return Math.ceil((inputBytes + (message.image?.sizeBytes ?? 0)) / 1024 ** 2)
 }
 
 function shortage(offering: Offering, needed: Requirements): Refusal | undefined {

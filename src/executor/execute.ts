@@ -22,7 +22,7 @@ import type { Program } from '../protocol/plan.js'
 import type { BuiltinReply, BuiltinRequest } from '../training/builtin-worker.js'
 import type { Image } from '../wire/generated/job.js'
 import { parseDigest, peerIdFromPublicKey, toHex } from '../wire/ids.js'
-import type { Digest, PeerId } from '../wire/ids.js'
+import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import type { ReplicaComponents, ReplicaOutput, ReplicaProgress, Replica } from './replica.js'
 
@@ -30,7 +30,9 @@ export interface ExecuteComponents {
   readonly blobs: BlobStore
   readonly transfer: BlobTransfer
   readonly runtime: ContainerRuntime
-  readonly addFolder: (dir: string, signal: AbortSignal) => Promise<FolderEntry>
+  readonly addFolder: (dir: string, signal: AbortSignal, holder: string) => Promise<FolderEntry>
+  /** Under which name a job's blobs are held. */
+  readonly holderOf: (jobId: JobId) => string
   readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
   readonly onLog: (replica: Replica, text: string) => void
   readonly onProgram: (replica: Replica, kind: 'container' | 'builtin', id: string) => void
@@ -40,6 +42,8 @@ export interface ExecuteOptions {
   readonly self: PeerId
   /** Folder for the private folders of running tasks. */
   readonly workDir: string
+  /** The most that the inputs of one task may take, in bytes. */
+  readonly inputBytesMax: () => number
   /** GPUs of this machine that tasks may have. */
   readonly gpuUuids: () => readonly string[]
   /** Compiled entry of the worker that runs built-in tasks. */
@@ -62,16 +66,27 @@ export function createExecute(
     const dir = join(options.workDir, replica.key.replace('/', '-').slice(-72))
     await mkdir(dir, { recursive: true })
     try {
-      const inputs = await fetchInputs(components, replica, dir, signal)
+      const patience = AbortSignal.timeout(FETCH_MS)
+      const fetching = AbortSignal.any([signal, patience])
+      const whileFetching = <T>(step: Promise<T>): Promise<T> =>
+        step.catch((error: unknown) => {
+          if (signal.aborted || !patience.aborted) throw error
+          throw new CtdError('FETCH_TOO_SLOW', 'the inputs did not arrive within two hours')
+        })
+      const inputs = await whileFetching(fetchInputs(components, options, replica, dir, fetching))
       const { program } = replica.options.slot
       if (program.kind === 'builtin') {
         on.phase('running')
         components.onProgram(replica, 'builtin', program.name)
-        return await runBuiltin(components, options, program, inputs, dir, signal)
+        return await runBuiltin(components, options, replica, program, inputs, dir, signal)
       }
       const image = imageRefOf(replica.options.manifest.message.image)
-      loading = loading.catch(() => undefined).then(() => ensureImage(components, replica, image, on, signal))
-      await loading
+      if (!(await components.runtime.hasImage(image, fetching))) {
+        const archive = await whileFetching(fetchImage(components, replica, image, on, fetching))
+        const load = (): Promise<void> => loadImage(components, image, archive, signal)
+        loading = loading.catch(() => undefined).then(load)
+        await loading
+      }
       on.phase('running')
       const gpuUuids = lease(options.gpuUuids(), leased, replica.options.resources.gpus)
       try {
@@ -85,6 +100,11 @@ export function createExecute(
     }
   }
 }
+
+/** Peers that trickle must not keep a seat for ever. */
+const FETCH_MS = 2 * 3600 * 1000
+/** The largest images take a slow disk some minutes. */
+const LOAD_MS = 30 * 60 * 1000
 
 /** @throws CtdError NO_GPU_FREE */
 function lease(all: readonly string[], leased: Set<string>, count: number): readonly string[] {
@@ -108,53 +128,80 @@ export function imageRefOf(image: Image | undefined): ImageRef {
   }
 }
 
+/** @throws CtdError TOO_LARGE, before anything is fetched, and what `BlobTransfer.fetch` throws */
 async function fetchInputs(
-  { transfer, blobs, writeFolder }: ExecuteComponents,
+  { transfer, blobs, writeFolder, holderOf }: ExecuteComponents,
+  { inputBytesMax }: ExecuteOptions,
   replica: Replica,
   dir: string,
   signal: AbortSignal,
 ): Promise<MountedInput[]> {
   const { message } = replica.options.task
+  const totalBytes = message.inputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  if (totalBytes > inputBytesMax()) {
+    throw new CtdError(
+      'TOO_LARGE',
+      `the inputs have ${totalBytes} bytes, more than this peer takes`,
+    )
+  }
+  const holder = holderOf(replica.options.jobId)
   const providers = message.providers.map((key) => peerIdFromPublicKey(key))
   const inputs: MountedInput[] = []
   for (const input of message.inputs) {
     const digest = parseDigest(toHex(input.digest))
+    const options = { signal, holder, maxBytes: input.sizeBytes }
     if (input.folder) {
-      await transfer.fetchFolder(digest, providers, { signal })
+      await transfer.fetchFolder(digest, providers, options)
       const path = join(dir, `folder-${inputs.length}`)
       await writeFolder(digest, path)
       inputs.push({ name: input.name, path })
     } else {
-      await transfer.fetch(digest, providers, { signal, maxBytes: input.sizeBytes })
+      await transfer.fetch(digest, providers, options)
       inputs.push({ name: input.name, path: blobs.path(digest) })
     }
   }
   return inputs
 }
 
-/** Brings the image into the engine, from peers where it is missing. */
-async function ensureImage(
-  { runtime, transfer, blobs }: ExecuteComponents,
+/** Brings the archive of an image that the engine lacks from peers; it is never longer than pinned. */
+async function fetchImage(
+  { transfer, holderOf }: ExecuteComponents,
   replica: Replica,
   image: ImageRef,
   on: Listener,
   signal: AbortSignal,
-): Promise<void> {
-  if (await runtime.hasImage(image, signal)) return
+): Promise<Digest> {
   const { message, author } = replica.options.manifest
   const archive = message.image?.archive
   if (archive === undefined || archive.length !== 32) {
     throw new CtdError('IMAGE_UNAVAILABLE', `the engine lacks the image ${image.name}`)
   }
   const digest = parseDigest(toHex(archive))
-  const providers = [author, ...replica.options.task.message.providers.map((key) => peerIdFromPublicKey(key))]
+  const providers = [
+    author,
+    ...replica.options.task.message.providers.map((key) => peerIdFromPublicKey(key)),
+  ]
   await transfer.fetch(digest, providers, {
     signal,
+    holder: holderOf(replica.options.jobId),
+    maxBytes: image.sizeBytes,
     onProgress: ({ doneBytes, totalBytes }) => {
       on.progress({ step: mebibytes(doneBytes), total: mebibytes(totalBytes), note: '{"image":1}' })
     },
   })
-  await runtime.loadImage(image, createReadStream(blobs.path(digest)), signal)
+  return digest
+}
+
+/** Hands an archive to the engine, unless another task has meanwhile. */
+async function loadImage(
+  { runtime, blobs }: ExecuteComponents,
+  image: ImageRef,
+  archive: Digest,
+  signal: AbortSignal,
+): Promise<void> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(LOAD_MS)])
+  if (await runtime.hasImage(image, limited)) return
+  await runtime.loadImage(image, createReadStream(blobs.path(archive)), limited)
 }
 
 function mebibytes(bytes: number): number {
@@ -164,6 +211,7 @@ function mebibytes(bytes: number): number {
 async function runBuiltin(
   components: ExecuteComponents,
   options: ExecuteOptions,
+  replica: Replica,
   program: Extract<Program, { kind: 'builtin' }>,
   inputs: readonly MountedInput[],
   dir: string,
@@ -176,8 +224,15 @@ async function runBuiltin(
     inputs: [...inputs],
     outDir,
   }
-  await inWorker(options.builtinWorker, request, signal)
-  return storeOutput(components, outDir, signal)
+  const { timeoutMs } = replica.options.resources
+  const late = AbortSignal.timeout(timeoutMs)
+  await inWorker(options.builtinWorker, request, AbortSignal.any([signal, late])).catch(
+    (error: unknown) => {
+      if (signal.aborted || !late.aborted) throw error
+      throw new CtdError('TIMED_OUT', `the task ran for more than ${timeoutMs} ms`)
+    },
+  )
+  return storeOutput(components, replica, outDir, signal)
 }
 
 /** @throws CtdError with the code of the task's own failure */
@@ -191,7 +246,10 @@ function inWorker(entry: URL, request: BuiltinRequest, signal: AbortSignal): Pro
     signal.addEventListener('abort', onAbort, { once: true })
     worker.once('message', (reply: BuiltinReply) => {
       if (reply.ok) resolve()
-      else reject(new CtdError(reply.code === 'INTERNAL' ? 'BUILTIN_FAILED' : reply.code, reply.message))
+      else
+        reject(
+          new CtdError(reply.code === 'INTERNAL' ? 'BUILTIN_FAILED' : reply.code, reply.message),
+        )
     })
     worker.once('error', (error) => {
       reject(new CtdError('BUILTIN_FAILED', errorMessage(error)))
@@ -236,7 +294,7 @@ async function runContainer(run: ContainerRun): Promise<ReplicaOutput> {
       signal,
     )
     if (outcome.status !== 'succeeded') throw failureOf(outcome)
-    return await storeOutput(components, outcome.outDir, signal)
+    return await storeOutput(components, replica, outcome.outDir, signal)
   } finally {
     await components.runtime.release(spec)
   }
@@ -284,11 +342,12 @@ function failureOf({ code, reason, logTail }: TaskOutcome): CtdError {
 }
 
 async function storeOutput(
-  { addFolder, blobs }: ExecuteComponents,
+  { addFolder, blobs, holderOf }: ExecuteComponents,
+  replica: Replica,
   outDir: string,
   signal: AbortSignal,
 ): Promise<ReplicaOutput> {
-  const folder = await addFolder(outDir, signal)
+  const folder = await addFolder(outDir, signal, holderOf(replica.options.jobId))
   const metrics = folder.files.find(({ path }) => path === 'metrics.json')
   return {
     root: folder.digest,

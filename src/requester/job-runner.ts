@@ -50,7 +50,11 @@ interface Place {
   readonly slot: number
 }
 
-const LOG_EVENTS_MAX = 100_000
+/** More than the largest plan takes when all goes well. */
+const LOG_EVENTS_MAX = 500_000
+/** How soon after one another new peers may hurry a waiting job. */
+const HURRY_MS = 1000
+const HURRY = 'hurry'
 /** How long an executor may take: in limits of the program, or in times that others took. */
 const LIMIT_SPANS = 3
 const STRAGGLER_SPANS = 4
@@ -58,6 +62,11 @@ const STRAGGLER_SPANS = 4
 const SLACK_LEASES = 4
 /** While the disk is full. */
 const PERSIST_AGAIN_MS = 1000
+
+/** The log of a job's events. */
+export function logNameOf(jobId: JobId): string {
+  return `job/${jobId}`
+}
 
 export class JobRunner {
   readonly context: JobContext
@@ -70,6 +79,7 @@ export class JobRunner {
   readonly #timers = new Map<string, () => void>()
   readonly #abort = new AbortController()
   #sequence = 0
+  #hurriedMs = -Infinity
   #queue: Promise<void> = Promise.resolve()
   #isStopped = false
 
@@ -88,7 +98,7 @@ export class JobRunner {
   }
 
   get #logName(): string {
-    return `job/${this.context.jobId}`
+    return logNameOf(this.context.jobId)
   }
 
   /**
@@ -166,12 +176,25 @@ export class JobRunner {
     this.#leases.onDisconnected(peer)
   }
 
-  /** A new peer may be the one a waiting job lacks. */
+  /** A new peer may be the one a waiting job lacks; each costs an offer, so not all at once. */
   onConnected(): void {
-    for (const batch of this.state.batches) {
-      if (batch.status !== 'retrying') continue
+    const { clock } = this.#components
+    const waiting = this.state.batches.filter(({ status }) => status === 'retrying')
+    if (waiting.length === 0 || this.#isStopped || isEnded(this.state)) return
+    const nowMs = clock.now()
+    const waitMs = this.#hurriedMs + HURRY_MS - nowMs
+    if (waitMs > 0) {
+      if (this.#timers.has(HURRY)) return
+      const again = (): void => {
+        this.#timers.delete(HURRY)
+        this.onConnected()
+      }
+      this.#timers.set(HURRY, clock.after(waitMs, again))
+      return
+    }
+    this.#hurriedMs = nowMs
+    for (const batch of waiting) {
       this.#clear(`retry:${batch.index}`)
-      const nowMs = this.#components.clock.now()
       void this.dispatch({ type: 'retryDue', batch: batch.index, nowMs })
     }
   }
@@ -249,8 +272,9 @@ export class JobRunner {
     return this.dispatch({ type: 'assignment', batch, event, nowMs: event.nowMs })
   }
 
-  async #handle(event: JobEvent): Promise<void> {
+  async #handle(given: JobEvent): Promise<void> {
     if (this.#isStopped || isEnded(this.state)) return
+    const event = this.#sequence < LOG_EVENTS_MAX - 1 ? given : tooLong(given.nowMs)
     if (!(await this.#persist(encodeEvent(event)))) return
     this.#sequence += 1
     const opened = messageOf(event)
@@ -387,6 +411,11 @@ export class JobRunner {
       await this.dispatch({ type: 'outputLost', batch, slot, nowMs: clock.now() })
     }
   }
+}
+
+function tooLong(nowMs: number): JobEvent {
+  const reason = `the job took more than ${LOG_EVENTS_MAX} events and did not end`
+  return { type: 'failed', code: 'JOB_TOO_LONG', reason, nowMs }
 }
 
 function messageOf(event: JobEvent): Collected | undefined {

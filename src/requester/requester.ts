@@ -15,7 +15,7 @@ import type { Image, Input } from '../wire/generated/job.js'
 import { publicKeyFromPeerId } from '../wire/ids.js'
 import type { JobId, PeerId } from '../wire/ids.js'
 import type { Collected } from '../protocol/assignment.js'
-import { JobRunner } from './job-runner.js'
+import { JobRunner, logNameOf } from './job-runner.js'
 import type { JobRunnerComponents, JobRunnerOptions } from './job-runner.js'
 
 export interface RequesterOptions extends JobRunnerOptions {
@@ -30,10 +30,13 @@ export interface RequesterOptions extends JobRunnerOptions {
   readonly diversity: 'operator' | 'operator-and-address'
 }
 
-export interface RequesterComponents extends Omit<JobRunnerComponents, 'store' | 'notify' | 'onEnded' | 'readOutput'> {
+export interface RequesterComponents extends Omit<
+  JobRunnerComponents,
+  'store' | 'notify' | 'onEnded' | 'readOutput'
+> {
   readonly clock: Clock
   readonly log: Log
-  readonly store: Pick<Store, 'append' | 'readLog' | 'put' | 'list'>
+  readonly store: Pick<Store, 'append' | 'readLog' | 'put' | 'list' | 'delete' | 'deleteLog'>
   readonly readOutput: (
     runner: JobRunner,
     ...rest: Parameters<JobRunnerComponents['readOutput']>
@@ -42,6 +45,17 @@ export interface RequesterComponents extends Omit<JobRunnerComponents, 'store' |
   readonly note: (opened: AnyOpened) => void
   readonly notify: (jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>) => void
   readonly onEnded: (jobId: JobId) => void
+  /** An earlier process's job is back, ended or not. */
+  readonly onRestored?: (runner: JobRunner) => Promise<void>
+  /** A job that ended long ago is forgotten. */
+  readonly onDropped?: (jobId: JobId) => void
+}
+
+/** What is kept of a job for good. */
+export interface DroppedJob {
+  readonly name: string
+  readonly status: string
+  readonly endedMs: number
 }
 
 /** A job as its submitter describes it, inputs already stored as blobs. */
@@ -57,11 +71,17 @@ export interface NewJob {
 const SPACE = 'job'
 const JOBS_MAX = 10_000
 const OPEN_JOBS_MAX = 64
+/** How long a job that has ended is kept with its results. */
+const ENDED_KEPT_MS = 7 * 24 * 3600 * 1000
+const DROPPED = 'job-dropped'
+const DROPPED_MAX = 1000
 
 export class Requester {
   readonly #components: RequesterComponents
   readonly #options: RequesterOptions
   readonly #runners = new Map<JobId, JobRunner>()
+  /** In the order they were dropped. */
+  readonly #dropped = new Map<string, DroppedJob>()
 
   constructor(components: RequesterComponents, options: RequesterOptions) {
     this.#components = components
@@ -81,6 +101,7 @@ export class Requester {
    * network is up.
    */
   async restore(): Promise<void> {
+    await this.#restoreDropped()
     for (const [jobId, text] of await this.#components.store.list(SPACE, JOBS_MAX)) {
       try {
         await this.#restoreOne(text)
@@ -88,6 +109,60 @@ export class Requester {
         const fields = { jobId, code: errorCode(error), detail: errorMessage(error) }
         this.#components.log.error(fields, 'a job could not be restored')
       }
+    }
+    await this.#dropOld()
+  }
+
+  /** A job that was dropped, by its id or the beginning of it. */
+  dropped(id: string): DroppedJob | undefined {
+    if (id.length < 4) return undefined
+    for (const [jobId, dropped] of this.#dropped) if (jobId.startsWith(id)) return dropped
+    return undefined
+  }
+
+  async #restoreDropped(): Promise<void> {
+    const kept = await this.#components.store.list(DROPPED, 2 * DROPPED_MAX)
+    const dropped = kept.flatMap(([jobId, text]): Array<[string, DroppedJob]> => {
+      try {
+        return [[jobId, JSON.parse(text) as DroppedJob]]
+      } catch {
+        return [] // Damaged: it is only a memory.
+      }
+    })
+    dropped.sort(([, a], [, b]) => a.endedMs - b.endedMs)
+    for (const [jobId, job] of dropped) this.#dropped.set(jobId, job)
+  }
+
+  /** Forgets the jobs that ended long ago, but for their names. */
+  async #dropOld(): Promise<void> {
+    const beforeMs = this.#components.clock.now() - ENDED_KEPT_MS
+    for (const runner of this.runners()) {
+      const { endedMs } = runner.state
+      if (!isEnded(runner.state) || endedMs === undefined || endedMs > beforeMs) continue
+      try {
+        await this.#drop(runner, endedMs)
+      } catch (error) {
+        const fields = { code: errorCode(error), detail: errorMessage(error) }
+        this.#components.log.warn(fields, 'an old job could not be dropped')
+      }
+    }
+  }
+
+  async #drop({ context, state }: JobRunner, endedMs: number): Promise<void> {
+    const { store, onDropped } = this.#components
+    const { jobId, manifest } = context
+    const job = { name: manifest.message.name, status: state.status, endedMs }
+    await store.put(DROPPED, jobId, JSON.stringify(job))
+    // Without its manifest the job is gone: a log that a crash leaves is never read.
+    await store.delete(SPACE, jobId)
+    await store.deleteLog(logNameOf(jobId))
+    this.#runners.delete(jobId)
+    this.#dropped.set(jobId, job)
+    onDropped?.(jobId)
+    for (const [oldest] of this.#dropped) {
+      if (this.#dropped.size <= DROPPED_MAX) return
+      this.#dropped.delete(oldest)
+      await store.delete(DROPPED, oldest)
     }
   }
 
@@ -99,6 +174,7 @@ export class Requester {
     await runner.replay((opened) => {
       this.#components.note(opened)
     })
+    await this.#components.onRestored?.(runner)
     if (isEnded(runner.state)) return
     this.#components.send(manifest, [])
     await runner.dispatch({ type: 'restarted', nowMs: this.#components.clock.now() })
@@ -116,6 +192,7 @@ export class Requester {
         hint: 'wait for one to end, or cancel one: ctd ps, ctd cancel ID',
       })
     }
+    await this.#dropOld()
     const manifest = this.#seal(job)
     assertManifest(this.#options.network, manifest)
     const text = Buffer.from(manifest.bytes).toString('base64')

@@ -21,7 +21,11 @@ export interface ControlComponents {
   readonly inbox: Inbox
   readonly onHeartbeat: (heartbeat: Opened<'heartbeat'>) => HeartbeatAnswer
   /** State, result, transcript of a job that this peer knows, as bytes; undefined for others. */
-  readonly jobAnswer: (method: string, jobId: JobId) => Promise<Uint8Array | undefined>
+  readonly jobAnswer: (
+    method: string,
+    jobId: JobId,
+    from: PeerId,
+  ) => Promise<Uint8Array | undefined>
 }
 
 const ENVELOPES_MAX = 256
@@ -55,6 +59,10 @@ async function answer(
       return new Uint8Array(0)
     case 'heartbeat': {
       const heartbeat = openAs(components.network, body, 'heartbeat')
+      if (heartbeat.author !== from) {
+        // One that was kept and sent again would make a dead executor look alive.
+        throw new CtdError('HEARTBEAT_NOT_OWN', 'a heartbeat of another peer')
+      }
       const { isAwaited, missed: told } = components.onHeartbeat(heartbeat)
       // The end of a job is gossiped once; whoever still works on it has not heard of it.
       const end = components.inbox.recordOf(toHex(heartbeat.message.taskId))?.end
@@ -66,7 +74,7 @@ async function answer(
       ])
     }
     default: {
-      const found = await components.jobAnswer(method, parseJobId(body))
+      const found = await components.jobAnswer(method, parseJobId(body), from)
       if (found === undefined) throw new CtdError('JOB_UNKNOWN', 'this peer does not know the job')
       if (found.length > LIMITS.controlResponseBytes - 1024) {
         throw new CtdError('ANSWER_TOO_LARGE', 'the answer is too long for one message')
