@@ -49,7 +49,6 @@ const train = {
   epochs: whole(1, 10_000),
   ...common,
   shards: whole(1, 256).exactOptional(),
-  rounds: whole(1, 10_000).exactOptional(),
   batchSize: whole(1, 4096).exactOptional(),
   maxLength: whole(1, 8192).exactOptional(),
   learningRate: z.number().gt(0).max(10).exactOptional(),

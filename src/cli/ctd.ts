@@ -168,7 +168,6 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
       .requiredOption('--dataset <file>', 'CSV or JSON lines, or the digest of a blob')
       .requiredOption('--epochs <n>', 'passes over the data')
       .option('--shards <n>', 'parts of the data, trained side by side')
-      .option('--rounds <n>', 'aggregations')
       .option('--batch-size <n>', 'examples per step')
       .option('--max-length <n>', 'tokens per example')
       .option('--learning-rate <rate>', 'of the inner optimiser')

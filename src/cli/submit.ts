@@ -25,7 +25,6 @@ export interface TrainFlags extends CommonFlags {
   readonly dataset: string
   readonly epochs: string
   readonly shards?: string
-  readonly rounds?: string
   readonly batchSize?: string
   readonly maxLength?: string
   readonly learningRate?: string
@@ -85,7 +84,6 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
     epochs: parseWhole(flags.epochs, 1, 10_000),
     ...commonFields(flags),
     ...whole('shards', flags.shards, 1, 256),
-    ...whole('rounds', flags.rounds, 1, 10_000),
     ...whole('batchSize', flags.batchSize, 1, 4096),
     ...whole('maxLength', flags.maxLength, 1, 8192),
     ...(flags.learningRate === undefined ? {} : { learningRate: parseRate(flags.learningRate) }),
