@@ -2,6 +2,7 @@
 import { cpus, totalmem } from 'node:os'
 import type { NodeView, PeerView } from '../api/daemon-port.js'
 import type { Config } from '../config.js'
+import type { Daemon } from '../daemon.js'
 import type { Context } from './context.js'
 import { EXIT } from './exit-codes.js'
 import { formatPairs, harmless } from './terminal.js'
@@ -32,10 +33,10 @@ export async function startCommand(context: Context, flags: StartFlags): Promise
   const { startDaemon } = await import('../daemon.js')
   context.tell('starting …')
   const stopped = nextSignal()
-  let stop: (() => Promise<void>) | undefined
-  endOnMistakes(context, async () => stop?.())
+  const running: { daemon?: Daemon } = {}
+  endOnMistakes(context, async () => running.daemon?.stop())
   const daemon = await startDaemon(config)
-  stop = daemon.stop
+  running.daemon = daemon
   const [node, peers] = await Promise.all([daemon.port.node(), daemon.port.peers()])
   const self = peers.find((peer) => peer.self)
   if (context.json) context.printJson(node)

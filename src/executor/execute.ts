@@ -304,9 +304,10 @@ async function taskSpecOf(run: ContainerRun, workDir: string): Promise<TaskSpec>
   const { replica, options, image, program, dir } = run
   const { resources } = replica.options
   const inputs = [...run.inputs]
-  if (replica.options.slot.taskJson !== '') {
+  const taskJson = replica.options.slot.taskJson()
+  if (taskJson !== '') {
     const path = join(dir, 'task.json')
-    await writeFile(path, replica.options.slot.taskJson)
+    await writeFile(path, taskJson)
     inputs.push({ name: 'task.json', path })
   }
   return {

@@ -51,6 +51,13 @@ export interface ExecutorOptions {
 
 /** A replica whose steward has been silent for so long is given up. */
 const SILENCE_MAX_MS = 3600_000
+/** And one that its stewards never close, however they answer. */
+const LIFE_MAX_MS = 72 * 3600_000
+/** Replicas at once, those that wait for their reveal included. */
+const REPLICAS_MAX = 1024
+const ELECTIONS_MAX = 256
+/** Certificates that a steward tells of with a heartbeat's answer. */
+const MISSED_MAX = 16
 
 export class Executor {
   readonly #components: ExecutorComponents
@@ -182,7 +189,7 @@ export class Executor {
       const election =
         this.#elections.get(id) ??
         electionOf(this.#components.network, ballot, record.manifest.author, 'trust')
-      if (this.#elections.size > 256) this.#elections.clear()
+      if (this.#elections.size >= ELECTIONS_MAX) this.#elections.clear()
       this.#elections.set(id, election)
       return election.slots[task.message.slot]?.ranking ?? []
     } catch (error) {
@@ -205,6 +212,10 @@ export class Executor {
     const stewards = stewardsOf(offer)
     const { jobId, manifest } = record
     this.#endEarlier(taskId, attempt)
+    if (this.#replicas.size >= REPLICAS_MAX) {
+      this.#components.log.warn({ jobId, taskId, code: 'TOO_MANY_REPLICAS' }, 'a call is not taken')
+      return
+    }
     const replica = new Replica(
       { jobId, manifest, offer, task, taskId, slot, resources: record.plan.resources, stewards },
       this.#components,
@@ -230,12 +241,20 @@ export class Executor {
       if (replica === undefined) return
       if (replica.phase === 'done') continue
       this.#running += 1
-      void replica.run().then(() => {
-        this.#running -= 1
-        if (replica.phase === 'committed') this.#finished += 1
-        this.#startNext()
-      })
+      void this.#run(replica)
     }
+  }
+
+  async #run(replica: Replica): Promise<void> {
+    try {
+      await replica.run()
+      if (replica.phase === 'committed') this.#finished += 1
+    } catch (error) {
+      const fields = { code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.error(fields, 'a replica could not say how it ended')
+    }
+    this.#running -= 1
+    this.#startNext()
   }
 
   /** Reveals when the own commitment is frozen, unless the draw asks for one more replica first. */
@@ -312,10 +331,11 @@ export class Executor {
     try {
       const { isAwaited, missed } = await this.#components.heartbeat(replica, steward)
       replica.answeredMs = this.#components.clock.now()
-      for (const bytes of missed) this.#components.receive(bytes, steward)
+      for (const bytes of missed.slice(0, MISSED_MAX)) this.#components.receive(bytes, steward)
       const isBefore =
         replica.phase === 'queued' || replica.phase === 'fetching' || replica.phase === 'running'
       if (!isAwaited && isBefore) replica.end()
+      if (this.#components.clock.now() - replica.takenMs > LIFE_MAX_MS) replica.end()
     } catch (error) {
       const fields = { steward, code: errorCode(error) }
       this.#components.log.debug(fields, 'heartbeat not answered')

@@ -80,6 +80,7 @@ export class Replica {
   readonly #abort = new AbortController()
   phase: ReplicaPhase = 'queued'
   progress: ReplicaProgress = { step: 0, total: 0, note: '' }
+  readonly takenMs: number
   /** When a steward last answered a heartbeat; at first, when the replica was taken on. */
   answeredMs: number
   #kept: Kept | undefined
@@ -88,7 +89,8 @@ export class Replica {
   constructor(options: ReplicaOptions, components: ReplicaComponents) {
     this.options = options
     this.#components = components
-    this.answeredMs = components.clock.now()
+    this.takenMs = components.clock.now()
+    this.answeredMs = this.takenMs
   }
 
   get key(): string {

@@ -41,8 +41,8 @@ export interface PlannedSlot {
   readonly round: number
   readonly index: number
   readonly program: Program
-  /** Text of `/in/task.json`; empty for none. */
-  readonly taskJson: string
+  /** Text of `/in/task.json`; empty for none. Made when asked for: plans are kept by the hundred. */
+  readonly taskJson: () => string
   readonly inputs: readonly PlannedInput[]
 }
 
@@ -82,13 +82,31 @@ export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs'>): Plan {
 
 /** A plan must fit the messages that carry it. */
 function assertSize({ batches }: Plan): void {
-  const slots = Math.max(...batches.map((batch) => batch.length))
-  const inputs = Math.max(...batches.flat().map((slot) => slot.inputs.length))
-  const { batchesPerJob, slotsPerBatch, inputsPerTask } = LIMITS
-  if (batches.length <= batchesPerJob && slots <= slotsPerBatch && inputs <= inputsPerTask) return
-  const message = `${batches.length} batches of up to ${slots} tasks with up to ${inputs} inputs`
+  let [slots, inputs] = [0, 0]
+  for (const batch of batches) {
+    slots = Math.max(slots, batch.length)
+    for (const slot of batch) inputs = Math.max(inputs, slot.inputs.length)
+  }
+  assertFits({ batches: batches.length, slots, inputs })
+}
+
+/** @throws CtdError PLAN_TOO_LARGE */
+function assertFits(size: {
+  readonly batches: number
+  readonly slots: number
+  readonly inputs: number
+}): void {
+  const { batches, slots, inputs } = size
+  const { batchesPerJob, slotsPerBatch, inputsPerTask, tasksPerJob } = LIMITS
+  const isWithin =
+    batches <= batchesPerJob &&
+    slots <= slotsPerBatch &&
+    inputs <= inputsPerTask &&
+    batches * slots <= tasksPerJob
+  if (isWithin) return
+  const message = `${batches} batches of up to ${slots} tasks with up to ${inputs} inputs`
   throw new CtdError('PLAN_TOO_LARGE', `the job is too large: ${message}`, {
-    hint: `at most ${batchesPerJob} batches, ${slotsPerBatch} tasks in one, ${inputsPerTask} inputs each; fewer epochs or shards help`,
+    hint: `at most ${batchesPerJob} batches, ${slotsPerBatch} tasks in one, ${tasksPerJob} in all, ${inputsPerTask} inputs each; fewer epochs or shards help`,
   })
 }
 
@@ -106,6 +124,8 @@ type Unplaced = Omit<PlannedSlot, 'batch' | 'slot'>
 function planTrain(spec: TrainSpec): Plan {
   const plan = planTraining(spec)
   const last = plan.rounds.length
+  // Before the slots are made: a few bytes of a spec can ask for a great many.
+  assertFits({ batches: last + 2, slots: plan.shards + 1, inputs: 2 + 2 * plan.shards })
   const batches: Unplaced[][] = [[splitSlot(spec, plan), initSlot(spec, plan)]]
   for (let round = 0; round < last; round++) {
     const shards = Array.from({ length: plan.shards }, (_, shard) => trainSlot(plan, round, shard))
@@ -156,7 +176,7 @@ function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
     round: 0,
     index: 0,
     program: { kind: 'builtin', name: 'split@1', params },
-    taskJson: '',
+    taskJson: () => '',
     inputs: [{ name: 'dataset', source: { kind: 'job', input: 'dataset' } }],
   }
 }
@@ -170,7 +190,7 @@ function initSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
     round: 0,
     index: 0,
     program: { kind: 'builtin', name: 'init@1', params },
-    taskJson: '',
+    taskJson: () => '',
     inputs: [],
   }
 }
@@ -183,7 +203,7 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
     round,
     index: shard,
     program: { kind: 'container', argv: TRAINER, env: {} },
-    taskJson: canonicalJson(trainTask(plan, { round, shard }) as unknown as Json),
+    taskJson: () => canonicalJson(trainTask(plan, { round, shard }) as unknown as Json),
     inputs: [
       {
         name: 'weights.safetensors',
@@ -218,7 +238,7 @@ function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
       name: 'aggregate@1',
       params: { shards: plan.shards, learningRate, momentum },
     },
-    taskJson: '',
+    taskJson: () => '',
     inputs: [
       { name: 'weights.safetensors', source: from('weights.safetensors') },
       { name: 'momentum.safetensors', source: from('momentum.safetensors') },
@@ -235,7 +255,7 @@ function evalSlot(plan: TrainingPlan, shard: number): Unplaced {
     round: plan.rounds.length,
     index: shard,
     program: { kind: 'container', argv: TRAINER, env: {} },
-    taskJson: canonicalJson(evalTask(plan) as unknown as Json),
+    taskJson: () => canonicalJson(evalTask(plan) as unknown as Json),
     inputs: [
       {
         name: 'weights.safetensors',
@@ -264,7 +284,7 @@ function planRun(spec: RunSpec, inputs: readonly string[]): Plan {
       round: 0,
       index,
       program: { kind: 'container', argv: spec.command, env },
-      taskJson: canonicalJson({ index, count: spec.tasks, seed: `${spec.seed}/${index}` }),
+      taskJson: () => canonicalJson({ index, count: spec.tasks, seed: `${spec.seed}/${index}` }),
       inputs: inputs.map((input) => ({ name: input, source: { kind: 'job', input } })),
     }
   })

@@ -6,6 +6,8 @@ export const LIMITS = {
   bidsPerOffer: 64,
   slotsPerBatch: 256,
   batchesPerJob: 512,
+  /** Tasks of one plan; a plan takes about a kilobyte of memory for each. */
+  tasksPerJob: 16_384,
   inputsPerTask: 300,
   providersPerTask: 8,
   stewardsPerOffer: 7,
@@ -24,9 +26,17 @@ export const LIMITS = {
   transcriptEnvelopes: 100_000,
   /** Envelopes whose predecessor has not arrived yet, and how long they are kept. */
   pendingEnvelopes: 1024,
+  pendingPerPeer: 512,
   pendingMs: 60_000,
   /** Jobs a witness keeps the messages of. */
   witnessedJobs: 256,
+  /** What a witness remembers of one job, and of all, in encoded bytes. */
+  witnessedJobBytes: 64 * 1024 * 1024,
+  witnessedBytes: 192 * 1024 * 1024,
+  /** Answers to one offer that a witness remembers. */
+  answersPerOffer: 1024,
+  /** Failures that one author may tell of one task. */
+  failuresPerAuthor: 8,
   seenEnvelopes: 16_384,
   /** Longest that a task may be asked to run. */
   taskTimeoutMs: 24 * 3600 * 1000,

@@ -47,7 +47,14 @@ export class CapabilityBook {
   take(opened: Opened<'capability'>): boolean {
     const known = this.#records.get(opened.author)
     if (known !== undefined && known.message.sequence >= opened.message.sequence) return false
-    if (known === undefined && this.#records.size >= PEERS_MAX) return false
+    if (known === undefined && this.#records.size >= PEERS_MAX) {
+      // The one that was renewed longest ago goes: keys cost nothing, and must not fill the book.
+      for (const [oldest] of this.#records) {
+        this.#records.delete(oldest)
+        break
+      }
+    }
+    this.#records.delete(opened.author)
     this.#records.set(opened.author, opened)
     return true
   }

@@ -48,6 +48,16 @@ const IGNORABLE: ReadonlySet<string> = new Set([
   'BAD_TRAINING_SPEC',
 ])
 
+/** Sent by those who were called to a task, and so by bidders. */
+const BIDDERS_ONLY: ReadonlySet<AnyOpened['kind']> = new Set([
+  'vrfOpen',
+  'commitment',
+  'reveal',
+  'failure',
+])
+/** A job that this peer takes part in may be so many times larger than others. */
+const HELD_FACTOR = 4
+
 export class Inbox {
   readonly #options: InboxOptions
   readonly #records = new Map<JobId, JobRecord>()
@@ -56,7 +66,10 @@ export class Inbox {
   readonly #seen = new Set<Digest>()
   readonly #slotKeys = new Map<string, AnyOpened>()
   readonly #pending = new Map<string, Pending[]>()
+  readonly #pendingOf = new Map<PeerId, number>()
+  readonly #bidders = new WeakMap<Opened<'freezeBids'>, ReadonlySet<PeerId>>()
   #pendingCount = 0
+  #recordBytes = 0
   readonly #held = new Set<JobId>()
   readonly #listeners: Listener[] = []
 
@@ -123,6 +136,8 @@ export class Inbox {
   async #place(opened: AnyOpened, from: PeerId): Promise<Receipt> {
     if (opened.kind === 'capability') return this.#emit(opened, from)
     if (opened.kind === 'manifest') return this.#onManifest(opened, from)
+    // They go to the steward alone, by a request of their own.
+    if (opened.kind === 'heartbeat') return { verdict: 'ignore', code: 'HEARTBEAT_NOT_ASKED' }
     const record = this.#find(opened)
     const previous = record === undefined ? undefined : predecessorIn(record, opened)
     const isKnown =
@@ -141,8 +156,9 @@ export class Inbox {
     if (this.#records.has(opened.id as string as JobId)) return ACCEPTED
     try {
       const record = new JobRecord(opened, assertManifest(this.#options.network, opened))
-      this.#evict()
+      this.#makeRoom(record.sizeBytes)
       this.#records.set(record.jobId, record)
+      this.#recordBytes += record.sizeBytes
       this.#jobOf.set(opened.id, record)
     } catch (error) {
       return this.#refuse(error, from)
@@ -152,21 +168,52 @@ export class Inbox {
     return receipt
   }
 
-  #evict(): void {
-    if (this.#records.size < LIMITS.witnessedJobs) return
+  /** Forgets the oldest jobs that this peer takes no part in until there is room for one more. */
+  #makeRoom(sizeBytes: number): void {
     for (const [jobId, record] of this.#records) {
+      const isFull =
+        this.#records.size >= LIMITS.witnessedJobs ||
+        this.#recordBytes + sizeBytes > LIMITS.witnessedBytes
+      if (!isFull) return
       if (this.#held.has(jobId)) continue
       this.#records.delete(jobId)
-      for (const [id, owner] of this.#jobOf) if (owner === record) this.#jobOf.delete(id)
-      return
+      this.#recordBytes -= record.sizeBytes
+      for (const id of record.ids()) if (this.#jobOf.get(id) === record) this.#jobOf.delete(id)
+      for (const [key, opened] of this.#slotKeys) {
+        if (record.get(opened.id) === opened) this.#slotKeys.delete(key)
+      }
     }
+  }
+
+  /** Why a sound message is not remembered; undefined where it is. */
+  #refusalOf(record: JobRecord, opened: AnyOpened): string | undefined {
+    if (!record.hasRoomFor(opened)) return 'TOO_MANY'
+    const maxBytes = LIMITS.witnessedJobBytes * (this.#held.has(record.jobId) ? HELD_FACTOR : 1)
+    if (record.sizeBytes + opened.bytes.length > maxBytes) return 'RECORD_FULL'
+    return BIDDERS_ONLY.has(opened.kind) && !this.#isBidder(record, opened)
+      ? 'NOT_A_BIDDER'
+      : undefined
+  }
+
+  /** Only whom the stewards froze as a bidder can be called. */
+  #isBidder(record: JobRecord, opened: AnyOpened): boolean {
+    const offer = record.offerOf(predecessorIn(record, opened) ?? '')
+    const frozen = offer === undefined ? undefined : record.frozenBidsOf(offer.id)
+    if (frozen === undefined) return false
+    const known = this.#bidders.get(frozen)
+    const bidders =
+      known ??
+      new Set(frozen.message.bids.map((bytes) => open(this.#options.network, bytes).author))
+    this.#bidders.set(frozen, bidders)
+    return bidders.has(opened.author)
   }
 
   #wait(opened: AnyOpened, from: PeerId, key: string): Promise<Receipt> {
     if (opened.kind === 'offer' && !this.#records.has(key as JobId)) {
       this.#options.onUnknownJob(key as JobId, from, opened.author)
     }
-    if (this.#pendingCount >= LIMITS.pendingEnvelopes) {
+    const ofPeer = this.#pendingOf.get(from) ?? 0
+    if (this.#pendingCount >= LIMITS.pendingEnvelopes || ofPeer >= LIMITS.pendingPerPeer) {
       this.#seen.delete(digestOf(opened.bytes))
       return Promise.resolve({ verdict: 'ignore', code: 'PENDING_FULL' })
     }
@@ -176,20 +223,29 @@ export class Inbox {
         const rest = (this.#pending.get(key) ?? []).filter((other) => other.opened !== opened)
         if (rest.length === 0) this.#pending.delete(key)
         else this.#pending.set(key, rest)
-        this.#pendingCount -= 1
+        this.#countPending(from, -1)
         // It was never judged: when it comes again, it is as good as new.
         this.#seen.delete(digestOf(opened.bytes))
         resolve({ verdict: 'ignore', code: 'PREDECESSOR_UNKNOWN' })
       })
       list.push({ opened, from, resolve, cancel })
       this.#pending.set(key, list)
-      this.#pendingCount += 1
+      this.#countPending(from, 1)
     })
+  }
+
+  #countPending(from: PeerId, change: 1 | -1): void {
+    this.#pendingCount += change
+    const count = (this.#pendingOf.get(from) ?? 0) + change
+    if (count > 0) this.#pendingOf.set(from, count)
+    else this.#pendingOf.delete(from)
   }
 
   #accept(record: JobRecord, opened: AnyOpened, from: PeerId): Receipt {
     try {
       assertAuthority(record, opened)
+      const code = this.#refusalOf(record, opened)
+      if (code !== undefined) return { verdict: 'ignore', code }
     } catch (error) {
       return this.#refuse(error, from)
     }
@@ -200,7 +256,11 @@ export class Inbox {
       return { verdict: 'ignore', code: 'EQUIVOCATION' }
     }
     if (slotKey !== undefined) rememberKey(this.#slotKeys, slotKey, opened, LIMITS.seenEnvelopes)
+    this.#recordBytes -= record.sizeBytes
     record.add(opened)
+    this.#recordBytes += record.sizeBytes
+    if (this.#recordBytes > LIMITS.witnessedBytes) this.#makeRoom(0)
+    if (!this.#records.has(record.jobId)) return { verdict: 'ignore', code: 'RECORD_FULL' }
     this.#jobOf.set(opened.id, record)
     const receipt = this.#emit(opened, from)
     this.#release(opened.id)
@@ -219,9 +279,9 @@ export class Inbox {
     const waiting = this.#pending.get(id)
     if (waiting === undefined) return
     this.#pending.delete(id)
-    this.#pendingCount -= waiting.length
     for (const { opened, from, resolve, cancel } of waiting) {
       cancel()
+      this.#countPending(from, -1)
       void this.#place(opened, from).then(resolve)
     }
   }

@@ -2,8 +2,12 @@
 import type { AnyOpened, Opened } from '../wire/envelope.js'
 import { toHex } from '../wire/ids.js'
 import type { Digest, JobId, TaskId } from '../wire/ids.js'
+import { LIMITS } from '../wire/limits.js'
 import type { Plan } from '../protocol/plan.js'
 import { taskIdOf } from '../protocol/task.js'
+
+/** A planned slot in memory. */
+const SLOT_BYTES = 1024
 
 export class JobRecord {
   readonly jobId: JobId
@@ -13,6 +17,9 @@ export class JobRecord {
   /** The offer each message of a batch belongs to. */
   readonly #offers = new Map<Digest, Opened<'offer'>>()
   readonly #tasks = new Map<TaskId, Opened<'task'>>()
+  readonly #frozenBids = new Map<string, Opened<'freezeBids'>>()
+  readonly #counts = new Map<string, number>()
+  #sizeBytes: number
   end: Opened<'jobEnd'> | undefined
 
   constructor(manifest: Opened<'manifest'>, plan: Plan) {
@@ -20,6 +27,29 @@ export class JobRecord {
     this.manifest = manifest
     this.plan = plan
     this.#messages.set(manifest.id, manifest)
+    const slots = plan.batches.reduce((sum, batch) => sum + batch.length, 0)
+    this.#sizeBytes = manifest.bytes.length + slots * SLOT_BYTES
+  }
+
+  /** About what the record takes in memory. */
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  /** The ids under which the job is found: those of its messages and tasks. */
+  *ids(): Generator<string> {
+    yield* this.#messages.keys()
+    yield* this.#tasks.keys()
+  }
+
+  frozenBidsOf(offerId: string): Opened<'freezeBids'> | undefined {
+    return this.#frozenBids.get(offerId)
+  }
+
+  /** Whether there is room for one more message of those that strangers may send in any number. */
+  hasRoomFor(opened: AnyOpened): boolean {
+    const limited = countedAs(opened)
+    return limited === undefined || (this.#counts.get(limited.key) ?? 0) < limited.max
   }
 
   get(id: string): AnyOpened | undefined {
@@ -47,7 +77,13 @@ export class JobRecord {
 
   /** Adds a message whose predecessor is here already. */
   add(opened: AnyOpened): void {
+    if (!this.#messages.has(opened.id)) this.#sizeBytes += opened.bytes.length
     this.#messages.set(opened.id, opened)
+    const limited = countedAs(opened)
+    if (limited !== undefined) {
+      this.#counts.set(limited.key, (this.#counts.get(limited.key) ?? 0) + 1)
+    }
+    if (opened.kind === 'freezeBids') this.#frozenBids.set(toHex(opened.message.offer), opened)
     const offer = opened.kind === 'offer' ? opened : this.offerOf(predecessorIn(this, opened) ?? '')
     if (offer !== undefined) this.#offers.set(opened.id, offer)
     if (opened.kind === 'jobEnd') this.end ??= opened
@@ -56,6 +92,16 @@ export class JobRecord {
     const known = this.#tasks.get(taskId)
     if (known === undefined || isLater(opened, known)) this.#tasks.set(taskId, opened)
   }
+}
+
+/** What a message counts as, and how many of these a record takes; undefined where all are due. */
+function countedAs(opened: AnyOpened): { readonly key: string; readonly max: number } | undefined {
+  if (opened.kind === 'bid' || opened.kind === 'decline') {
+    return { key: toHex(opened.message.offer), max: LIMITS.answersPerOffer }
+  }
+  if (opened.kind !== 'failure') return undefined
+  const key = `${opened.author}/${toHex(opened.message.taskId)}`
+  return { key, max: LIMITS.failuresPerAuthor }
 }
 
 function isLater(task: Opened<'task'>, other: Opened<'task'>): boolean {

@@ -6,7 +6,7 @@ import type { Clock } from '../clock.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import type { Election } from '../protocol/election.js'
-import { explainScore, foldReputation, scoreOf } from '../protocol/reputation.js'
+import { explainScore, foldReputation, REPUTATION_RULES, scoreOf } from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
 import { verifySlot } from '../protocol/slot-chain.js'
 import type { VerifiedSlot } from '../protocol/slot-chain.js'
@@ -23,7 +23,7 @@ const FRESH_MS = 60_000
 
 interface Components {
   readonly network: string
-  readonly store: Pick<Store, 'put' | 'list'>
+  readonly store: Pick<Store, 'put' | 'list' | 'delete'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -40,8 +40,31 @@ export class ReputationBook {
   }
 
   async load(): Promise<void> {
-    for (const [key, text] of await this.#components.store.list(SPACE, RECEIPTS_MAX)) {
-      this.#receipts.set(key, JSON.parse(text) as ReputationReceipt)
+    const loaded: Array<[string, ReputationReceipt]> = []
+    for (const [key, text] of await this.#components.store.list(SPACE, 2 * RECEIPTS_MAX)) {
+      try {
+        loaded.push([key, JSON.parse(text) as ReputationReceipt])
+      } catch (error) {
+        this.#components.log.warn({ key, detail: errorMessage(error) }, 'a receipt is damaged')
+      }
+    }
+    loaded.sort(([, a], [, b]) => a.atMs - b.atMs)
+    for (const [key, receipt] of loaded) this.#receipts.set(key, receipt)
+    await this.#prune()
+  }
+
+  /** Forgets what is too old to count, and the oldest where there are too many. */
+  async #prune(): Promise<void> {
+    const { clock, store, log } = this.#components
+    const beforeMs = clock.now() - REPUTATION_RULES.horizonMs
+    try {
+      for (const [key, { atMs }] of this.#receipts) {
+        if (this.#receipts.size < RECEIPTS_MAX && atMs >= beforeMs) continue
+        this.#receipts.delete(key)
+        await store.delete(SPACE, key)
+      }
+    } catch (error) {
+      log.warn({ code: errorCode(error), detail: errorMessage(error) }, 'old receipts stay')
     }
   }
 
@@ -68,7 +91,8 @@ export class ReputationBook {
       this.#components.log.warn(fields, 'receipt not believed')
       return undefined
     }
-    if (this.#receipts.has(receipt.id) || this.#receipts.size >= RECEIPTS_MAX) return verified
+    if (this.#receipts.has(receipt.id)) return verified
+    if (this.#receipts.size >= RECEIPTS_MAX) await this.#prune()
     const entry = reputationReceipt(record.manifest.author, receipt)
     this.#receipts.set(receipt.id, entry)
     this.#foldedMs = 0

@@ -241,6 +241,13 @@ describe('a manifest', () => {
     const spec = encodeSpec({ ...TRAIN_SPEC, rows: 40_000, shards: 200 })
     assert.throws(() => planJob({ spec, inputs: [] }), hasCode('PLAN_TOO_LARGE'))
   })
+
+  it('is refused with PLAN_TOO_LARGE when its tasks would fill the memory of every witness', () => {
+    // 450 rounds of 140 shards: each number alone is within its limit.
+    const large = { rows: 5_000_000, shards: 140, batchSize: 16, epochs: 100 }
+    const spec = encodeSpec({ ...TRAIN_SPEC, ...large })
+    assert.throws(() => planJob({ spec, inputs: [] }), hasCode('PLAN_TOO_LARGE'))
+  })
 })
 
 describe('the numbers of a task', () => {
