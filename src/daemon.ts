@@ -19,7 +19,7 @@ import type { Config } from './config.js'
 import type { ContainerRuntime } from './container/container-runtime.js'
 import { DockerRuntime } from './container/docker-runtime.js'
 import { removeWorkFolder } from './container/work-folder.js'
-import { errorCode, errorMessage } from './errors.js'
+import { CtdError, errorCode, errorMessage } from './errors.js'
 import { Events } from './events.js'
 import { createExecute } from './executor/execute.js'
 import { Executor } from './executor/executor.js'
@@ -74,6 +74,8 @@ export interface Daemon {
 
 const BUILTIN_WORKER = new URL('./training/builtin-worker.js', import.meta.url)
 const HOLDER_MS = 3_000
+/** Peers that trickle must not hold up a job for ever. */
+const READ_OUTPUT_MS = 2 * 3600_000
 /** What does not stop in this time is left behind. */
 const STOP_STEP_MS = 4_000
 /** Folders of a home, for the owner's eyes alone. */
@@ -236,7 +238,8 @@ export async function startDaemon(
       score: (peer) => reputation.score(peer),
       prefixOf: (peer) => transport.prefixOf(peer),
       receiptRoot: () => reputation.root(),
-      readOutput: async (runner, output, providers, signal) => {
+      readOutput: async (runner, output, providers, given) => {
+        const signal = AbortSignal.any([given, AbortSignal.timeout(READ_OUTPUT_MS)])
         const holder = ownBlobs.holderOf(runner.context.jobId)
         await transfer.fetch(output.root, providers, {
           signal,
@@ -244,11 +247,16 @@ export async function startDaemon(
           maxBytes: FOLDER_LIMITS.bytes,
         })
         const files = await readFolder(blobs, output.root)
+        let leftBytes = runner.context.plan.resources.outMiB * 1024 ** 2
         for (const artifact of runner.context.plan.artifacts) {
           if (artifact.batch !== output.batch || artifact.slot !== output.slot) continue
           for (const file of files) {
             if (artifact.file !== undefined && artifact.file !== file.path) continue
             const maxBytes = file.sizeBytes
+            leftBytes -= maxBytes
+            if (leftBytes < 0) {
+              throw new CtdError('OUTPUT_TOO_LARGE', 'the artifacts exceed the size asked for')
+            }
             await transfer.fetch(file.digest, providers, { signal, holder, maxBytes })
           }
         }

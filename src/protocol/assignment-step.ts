@@ -96,6 +96,9 @@ function closeBids(state: AssignmentState): AssignmentEffect[] {
   ]
 }
 
+const REASONS_TOLD = 5
+const REASON_CHARS = 120
+
 /** Why too few bid, in words: `1 of 4 peers bid, 2 are needed: 2 busy, 1 not an executor`. */
 function describeAnswers(state: AssignmentState): string {
   const counts = new Map<string, number>()
@@ -106,7 +109,12 @@ function describeAnswers(state: AssignmentState): string {
     (peer) => !state.bids.has(peer) && !state.declines.has(peer),
   ).length
   if (silent > 0) counts.set('no answer', silent)
-  const reasons = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ')
+  // The commonest, and briefly: the words are those of strangers.
+  const reasons = [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, REASONS_TOLD)
+    .map(([reason, count]) => `${count} ${reason.slice(0, REASON_CHARS)}`)
+    .join(', ')
   const seen = state.bids.size + state.declines.size + silent
   return (
     `${state.bids.size} of ${seen} peers bid, ${state.offer.message.replicas} are needed` +

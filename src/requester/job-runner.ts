@@ -285,7 +285,17 @@ export class JobRunner {
     const calledMs = place === undefined ? 0 : this.#calledMsOf(place)
     const effects = stepJob(this.context, this.state, event)
     if (opened !== undefined && place !== undefined) this.#endLeaseOf(opened, place, calledMs)
-    for (const effect of effects) this.#execute(effect)
+    for (const effect of effects) this.#executeAlone(effect)
+  }
+
+  /** An effect that fails must not take those after it along: the state says they happened. */
+  #executeAlone(effect: JobEffect): void {
+    try {
+      this.#execute(effect)
+    } catch (error) {
+      const fields = { effect: effect.type, code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.error(fields, 'an effect failed')
+    }
   }
 
   /**

@@ -63,7 +63,8 @@ export class Inbox {
   readonly #records = new Map<JobId, JobRecord>()
   /** Which job a message, or a task, belongs to. */
   readonly #jobOf = new Map<string, JobRecord>()
-  readonly #seen = new Set<Digest>()
+  /** What became of envelopes; of those that wait, that they are sound on their own. */
+  readonly #seen = new Map<Digest, Receipt['verdict']>()
   readonly #slotKeys = new Map<string, AnyOpened>()
   readonly #pending = new Map<string, Pending[]>()
   readonly #pendingOf = new Map<PeerId, number>()
@@ -105,7 +106,7 @@ export class Inbox {
 
   /** Adds an own message; it is known to be sound. */
   note(opened: AnyOpened): void {
-    this.#seen.add(digestOf(opened.bytes))
+    rememberKey(this.#seen, digestOf(opened.bytes), 'accept', LIMITS.seenEnvelopes)
     void this.#place(opened, opened.author)
   }
 
@@ -115,15 +116,19 @@ export class Inbox {
    */
   async receive(bytes: Uint8Array, from: PeerId): Promise<Receipt> {
     const digest = digestOf(bytes)
-    if (this.#seen.has(digest)) return { verdict: 'accept', code: 'DUPLICATE' }
+    const before = this.#seen.get(digest)
+    if (before !== undefined) return { verdict: before, code: 'DUPLICATE' }
     let opened: AnyOpened
     try {
       opened = open(this.#options.network, bytes)
     } catch (error) {
       return this.#refuse(error, from)
     }
-    remember(this.#seen, digest, LIMITS.seenEnvelopes)
-    return this.#place(opened, from)
+    rememberKey(this.#seen, digest, 'accept', LIMITS.seenEnvelopes)
+    const receipt = await this.#place(opened, from)
+    // What was refused once is not forwarded when it comes again.
+    if (this.#seen.has(digest)) this.#seen.set(digest, receipt.verdict)
+    return receipt
   }
 
   #refuse(error: unknown, from: PeerId): Receipt {
@@ -379,16 +384,7 @@ function slotKeyOf(opened: AnyOpened): string | undefined {
   }
 }
 
-function remember<T>(set: Set<T>, value: T, max: number): void {
-  set.add(value)
-  if (set.size <= max) return
-  for (const oldest of set) {
-    set.delete(oldest)
-    return
-  }
-}
-
-function rememberKey<T>(map: Map<string, T>, key: string, value: T, max: number): void {
+function rememberKey<K, T>(map: Map<K, T>, key: K, value: T, max: number): void {
   map.set(key, value)
   if (map.size <= max) return
   for (const oldest of map.keys()) {

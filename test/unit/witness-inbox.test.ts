@@ -52,6 +52,8 @@ describe('a witness', () => {
     for (const opened of [failure, seal(NETWORK, 'commitment', fake, stranger)]) {
       const receipt = await inbox.receive(opened.bytes, stranger.peerId)
       assert.deepEqual(receipt, { verdict: 'ignore', code: 'NOT_A_BIDDER' })
+      const again = await inbox.receive(opened.bytes, stranger.peerId)
+      assert.deepEqual(again, { verdict: 'ignore', code: 'DUPLICATE' })
     }
   })
 
