@@ -54,7 +54,9 @@ async function main(): Promise<void> {
     )
     await Promise.all(started.map((peer) => peer.benchmarked()))
     await until('all to be connected', JOB_MS, async () => {
-      const nodes = await Promise.all(started.map((peer) => peer.client.get<{ connectedPeers: number }>('/v1/node')))
+      const nodes = await Promise.all(
+        started.map((peer) => peer.client.get<{ connectedPeers: number }>('/v1/node')),
+      )
       return nodes.every((node) => node.connectedPeers >= DAEMONS - 1) ? true : undefined
     })
     const overhead = await measureOverhead(started[0] as LocalPeer)
@@ -146,7 +148,9 @@ function report({ overhead, idle }: { overhead: Overhead; idle: Idle }): void {
     return
   }
   const row = (name: string, { p50, min, max }: Figures): void => {
-    console.log(name.padEnd(44) + [p50, min, max].map((value) => String(value).padStart(10)).join(''))
+    console.log(
+      name.padEnd(44) + [p50, min, max].map((value) => String(value).padStart(10)).join(''),
+    )
   }
   console.log(`${DAEMONS} daemons on loopback, ${machine.cores} cores, load ${machine.load}`)
   console.log(''.padEnd(44) + ['p50', 'min', 'max'].map((name) => name.padStart(10)).join(''))

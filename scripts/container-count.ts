@@ -55,7 +55,9 @@ export async function watchContainers(): Promise<ContainerSpans> {
   })
   return {
     spansSince: (sinceMs) =>
-      [...times.values()].filter(({ startMs }) => startMs >= sinceMs).map(({ startMs, endMs }) => endMs - startMs),
+      [...times.values()]
+        .filter(({ startMs }) => startMs >= sinceMs)
+        .map(({ startMs, endMs }) => endMs - startMs),
     stop,
   }
 }
@@ -66,20 +68,23 @@ function listen(onEvent: (event: EngineEvent) => void): Promise<() => void> {
     JSON.stringify({ type: ['container'], event: ['start', 'die'], label: [OWNER_LABEL] }),
   )
   return new Promise((resolve, reject) => {
-    const stream = request({ socketPath: SOCKET, path: `/events?filters=${filters}` }, (response) => {
-      let rest = ''
-      response.setEncoding('utf8')
-      response.on('data', (chunk: string) => {
-        rest += chunk
-        const lines = rest.split('\n')
-        rest = lines.pop() ?? ''
-        for (const line of lines) if (line.trim() !== '') onEvent(JSON.parse(line) as EngineEvent)
-      })
-      response.on('error', () => undefined) // Ends with the returned function.
-      resolve(() => {
-        stream.destroy()
-      })
-    })
+    const stream = request(
+      { socketPath: SOCKET, path: `/events?filters=${filters}` },
+      (response) => {
+        let rest = ''
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => {
+          rest += chunk
+          const lines = rest.split('\n')
+          rest = lines.pop() ?? ''
+          for (const line of lines) if (line.trim() !== '') onEvent(JSON.parse(line) as EngineEvent)
+        })
+        response.on('error', () => undefined) // Ends with the returned function.
+        resolve(() => {
+          stream.destroy()
+        })
+      },
+    )
     stream.once('error', reject)
     stream.end()
   })

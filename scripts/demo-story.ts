@@ -25,7 +25,10 @@ export class DemoStory {
   readonly #say: (text: string) => void
   readonly #names: ReadonlyMap<string, string>
   readonly #reputation = new Map<string, number>()
-  readonly #receipts: Array<{ readonly name: string; readonly executors: readonly ToldExecutor[] }> = []
+  readonly #receipts: Array<{
+    readonly name: string
+    readonly executors: readonly ToldExecutor[]
+  }> = []
   #lost = 0
 
   constructor(say: (text: string) => void, names: ReadonlyMap<string, string>) {
@@ -38,7 +41,9 @@ export class DemoStory {
   }
 
   peers(peers: readonly PeerView[]): void {
-    this.#say(`\n${'PEER'.padEnd(11)}${'ID'.padEnd(9)}${'ROLE'.padEnd(11)}${'GFLOP/S A CORE'.padEnd(16)}${'RAM'.padEnd(10)}CLASS`)
+    this.#say(
+      `\n${'PEER'.padEnd(11)}${'ID'.padEnd(9)}${'ROLE'.padEnd(11)}${'GFLOP/S A CORE'.padEnd(16)}${'RAM'.padEnd(10)}CLASS`,
+    )
     for (const peer of peers) {
       const gflops = peer.cpuGflops > 0 ? peer.cpuGflops.toFixed(1) : '-'
       this.#say(
@@ -63,7 +68,9 @@ export class DemoStory {
         return
       case 'executor:lost':
         this.#lost += 1
-        this.#say(`  ! ${this.#name(fields['peer'])} is gone; its task goes to the next in the ranking`)
+        this.#say(
+          `  ! ${this.#name(fields['peer'])} is gone; its task goes to the next in the ranking`,
+        )
         return
       case 'reputation:changed':
         this.#onReputation(fields)
@@ -83,8 +90,15 @@ export class DemoStory {
     const chances = weights
       .toSorted((a, b) => b.ppm - a.ppm)
       .map(({ peer, ppm }) => `${this.#name(peer)} ${Math.round((100 * ppm) / total)}%`)
-    const seats = rankings.map((ranking) => ranking.slice(0, 2).map((peer) => this.#name(peer)).join('+'))
-    this.#say(`  election of batch ${String(fields['batch'])}: weights ${chances.join(', ')} -> ${seats.join('  ')}`)
+    const seats = rankings.map((ranking) =>
+      ranking
+        .slice(0, 2)
+        .map((peer) => this.#name(peer))
+        .join('+'),
+    )
+    this.#say(
+      `  election of batch ${String(fields['batch'])}: weights ${chances.join(', ')} -> ${seats.join('  ')}`,
+    )
   }
 
   #onClosed(type: string, fields: Fields): void {
@@ -103,7 +117,9 @@ export class DemoStory {
     const before = this.#reputation.get(peer) ?? 0.1
     this.#reputation.set(peer, now)
     if (now < before - 0.001) {
-      this.#say(`  - reputation of ${this.#name(peer)} falls from ${before.toFixed(3)} to ${now.toFixed(3)}`)
+      this.#say(
+        `  - reputation of ${this.#name(peer)} falls from ${before.toFixed(3)} to ${now.toFixed(3)}`,
+      )
     }
   }
 
@@ -150,7 +166,9 @@ export class DemoStory {
     readonly audit: string
   }): void {
     const percent = (value: number | null): string => `${((value ?? 0) * 100).toFixed(1)} %`
-    this.#say(`\naccuracy   ${percent(outcome.accuracy)}   (always the commonest label: ${percent(outcome.baselineAccuracy)}; one plain loop: ${percent(outcome.referenceAccuracy)})`)
+    this.#say(
+      `\naccuracy   ${percent(outcome.accuracy)}   (always the commonest label: ${percent(outcome.baselineAccuracy)}; one plain loop: ${percent(outcome.referenceAccuracy)})`,
+    )
     this.#say(`hash       ${outcome.hash}`)
     this.#say(`caught     ${outcome.dissenters.map((peer) => this.#name(peer)).join(', ')}`)
     this.#say(`audit: ${outcome.audit}`)

@@ -118,7 +118,9 @@ async function play(network: LocalNetwork, dir: string, signal: AbortSignal): Pr
     seed: values.seed,
   })
   const job = await requester.client.get<JobView>(`/v1/jobs/${id}`)
-  say(`\nJob ${id.slice(0, 12)}: ${values.model} on ${dataset.slice(dir.length + 1)}, ${values.epochs} epochs`)
+  say(
+    `\nJob ${id.slice(0, 12)}: ${values.model} on ${dataset.slice(dir.length + 1)}, ${values.epochs} epochs`,
+  )
   say(`Cost told before it starts: ${job.estimate}\n`)
 
   const watching = new AbortController()
@@ -241,7 +243,9 @@ async function datasetPath(dir: string): Promise<string> {
     await writeFile(path, await readFile(values.dataset))
     return path
   }
-  await exec(process.execPath, ['--import', 'tsx', join(ROOT, 'scripts/dataset.ts'), path], { cwd: ROOT })
+  await exec(process.execPath, ['--import', 'tsx', join(ROOT, 'scripts/dataset.ts'), path], {
+    cwd: ROOT,
+  })
   return path
 }
 
@@ -249,7 +253,9 @@ main().catch((error: unknown) => {
   console.error(`error[${errorCode(error)}]: ${errorMessage(error)}`)
   if (error instanceof CtdError && error.hint !== undefined) console.error(`  hint  ${error.hint}`)
   if (values.json) {
-    console.log(JSON.stringify({ status: 'failed', code: errorCode(error), reason: errorMessage(error) }))
+    console.log(
+      JSON.stringify({ status: 'failed', code: errorCode(error), reason: errorMessage(error) }),
+    )
   }
   process.exitCode = 1
 })

@@ -68,7 +68,11 @@ export async function referenceAccuracy(options: ReferenceOptions): Promise<numb
     isolation: 'runc' as const,
   }
   try {
-    const outcome = await runtime.run(spec, { progress: () => undefined, log: () => undefined }, signal)
+    const outcome = await runtime.run(
+      spec,
+      { progress: () => undefined, log: () => undefined },
+      signal,
+    )
     if (outcome.status !== 'succeeded') {
       throw new CtdError(outcome.code, `${outcome.reason}: ${outcome.logTail.slice(-400)}`)
     }

@@ -125,12 +125,15 @@ export function loadConfig(input: {
 }): Config {
   const { flags, env } = input
   const fromFlags = check(
-    Object.fromEntries(Object.entries(flags).filter(([key, value]) => value !== undefined && key !== 'config')),
+    Object.fromEntries(
+      Object.entries(flags).filter(([key, value]) => value !== undefined && key !== 'config'),
+    ),
     'flags',
   )
   const fromEnv = check(environment(env), 'environment')
   const home = resolve(fromFlags.home ?? fromEnv.home ?? defaultHome(env))
-  const file = typeof flags['config'] === 'string' ? resolve(flags['config']) : join(home, 'config.yaml')
+  const file =
+    typeof flags['config'] === 'string' ? resolve(flags['config']) : join(home, 'config.yaml')
   const isRequired = typeof flags['config'] === 'string'
   const fromFile = readFile(file, isRequired)
   const merged = { ...defaults(home), ...fromFile, ...fromEnv, ...fromFlags, home }

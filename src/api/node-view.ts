@@ -65,7 +65,13 @@ export interface NodeSources {
 
 export function nodeView(sources: NodeSources): NodeView {
   const { config, transport, hardware, executor, requester } = sources
-  const jobs: Record<JobState, number> = { pending: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 }
+  const jobs: Record<JobState, number> = {
+    pending: 0,
+    running: 0,
+    succeeded: 0,
+    failed: 0,
+    cancelled: 0,
+  }
   for (const { state } of requester.runners()) jobs[state.status] += 1
   return {
     peer: sources.self,

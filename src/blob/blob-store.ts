@@ -366,9 +366,7 @@ export class BlobStore {
     return (await stat(blob).catch(() => undefined)) !== undefined
   }
 
-  async #scanBlob(
-    digest: Digest,
-  ): Promise<ReadonlyArray<BlobEntry & { readonly usedMs: number }>> {
+  async #scanBlob(digest: Digest): Promise<ReadonlyArray<BlobEntry & { readonly usedMs: number }>> {
     const path = this.#pathOf(digest)
     const { size, ctimeMs } = await stat(path)
     const bytes = await readFile(path + MANIFEST_SUFFIX).catch(() => undefined)

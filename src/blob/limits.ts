@@ -4,7 +4,6 @@ export const BLOB_LIMITS = {
   /** 256 GiB; its manifest has 8 MiB. */
   blobBytes: 256 * 1024 ** 3,
 
-
   peersAtOnce: 8,
   attemptsPerPeer: 2,
   providersPerFetch: 64,

@@ -5,7 +5,11 @@
 import type { Clock } from '../clock.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
-import type { ContainerRuntime, EngineDescription, Isolation } from '../container/container-runtime.js'
+import type {
+  ContainerRuntime,
+  EngineDescription,
+  Isolation,
+} from '../container/container-runtime.js'
 import type { Benchmark } from '../hardware/benchmark.js'
 import type { HardwareReading } from '../hardware/probe.js'
 import type { Capability } from '../wire/generated/capability.js'
@@ -61,7 +65,10 @@ export class Hardware {
     }
     if (!this.#options.isExecutor) return
     try {
-      this.#benchmark = await this.#components.benchmark(this.#options.isolation[0] ?? 'runc', signal)
+      this.#benchmark = await this.#components.benchmark(
+        this.#options.isolation[0] ?? 'runc',
+        signal,
+      )
       this.#measuredMs = this.#components.clock.now()
     } catch (error) {
       const detail = errorMessage(error)
@@ -99,7 +106,8 @@ export class Hardware {
     const isolations = this.#engine?.isolations ?? []
     return {
       isExecutor: this.#options.isExecutor,
-      engineProblem: this.#benchmark === undefined ? (this.#engineProblem ?? 'not measured yet') : undefined,
+      engineProblem:
+        this.#benchmark === undefined ? (this.#engineProblem ?? 'not measured yet') : undefined,
       memoryMiB: Math.min(this.#options.memoryMiB, this.#reading?.ramMiB ?? 0),
       diskMiB: Math.min(this.#options.diskMiB, this.#reading?.diskFreeMiB ?? 0),
       gpus: gpus.length,
@@ -113,7 +121,10 @@ export class Hardware {
   }
 
   /** The measured part of the capability record. */
-  capability(): Omit<Capability, 'sequence' | 'issuedMs' | 'vrfKey' | 'operator' | 'role' | 'agent'> {
+  capability(): Omit<
+    Capability,
+    'sequence' | 'issuedMs' | 'vrfKey' | 'operator' | 'role' | 'agent'
+  > {
     const { cpuGflops = 0, memoryGBs = 0, diskMBs = 0, gpus = [] } = this.#benchmark ?? {}
     const offering = this.offering()
     return {

@@ -1,11 +1,7 @@
 /** The state of a job at its requester, the events that move it and the effects it asks for. */
 import type { AnyOpened, Opened } from '../wire/envelope.js'
 import type { Digest, PeerId } from '../wire/ids.js'
-import type {
-  AssignmentContext,
-  AssignmentEvent,
-  AssignmentState,
-} from './assignment.js'
+import type { AssignmentContext, AssignmentEvent, AssignmentState } from './assignment.js'
 import type { Plan } from './plan.js'
 
 export interface JobContext extends AssignmentContext {

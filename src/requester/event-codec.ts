@@ -30,10 +30,13 @@ function unpack(network: string, value: unknown): unknown {
   const bytes = value[BYTES]
   if (typeof bytes === 'string') return new Uint8Array(Buffer.from(bytes, 'base64'))
   const envelope = value[ENVELOPE]
-  if (typeof envelope === 'string') return open(network, new Uint8Array(Buffer.from(envelope, 'base64')))
+  if (typeof envelope === 'string')
+    return open(network, new Uint8Array(Buffer.from(envelope, 'base64')))
   const map = value[MAP]
   if (Array.isArray(map)) {
-    return new Map((unpack(network, map) as Array<[unknown, unknown]>).map(([key, item]) => [key, item]))
+    return new Map(
+      (unpack(network, map) as Array<[unknown, unknown]>).map(([key, item]) => [key, item]),
+    )
   }
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) => [key, unpack(network, item)]),

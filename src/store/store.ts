@@ -85,7 +85,10 @@ export class Store {
       const isSound =
         key === logKey(log, sequence) && entry?.sum === checksum(log, sequence, entry?.text ?? '')
       if (entry === undefined || !isSound) {
-        throw new CtdError('STORE_DAMAGED', `entry ${sequence} of the log ${log} is missing or damaged`)
+        throw new CtdError(
+          'STORE_DAMAGED',
+          `entry ${sequence} of the log ${log} is missing or damaged`,
+        )
       }
       return entry.text
     })
@@ -96,7 +99,10 @@ export class Store {
     await this.#db.clear({ gte: prefix, lt: `${prefix}\uffff` })
   }
 
-  async #write(puts: ReadonlyArray<{ key: string; value: string }>, durable: boolean): Promise<void> {
+  async #write(
+    puts: ReadonlyArray<{ key: string; value: string }>,
+    durable: boolean,
+  ): Promise<void> {
     const operations = puts.map((put) => ({ type: 'put' as const, ...put }))
     try {
       await this.#db.batch(operations, { sync: durable })

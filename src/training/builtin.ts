@@ -115,7 +115,9 @@ async function runSplit(
   const { model, ...split } = params
   await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), split, outDir)
   if (model === undefined) return
-  const labels = z.array(z.string()).parse(JSON.parse(await readFile(join(outDir, 'labels.json'), 'utf8')))
+  const labels = z
+    .array(z.string())
+    .parse(JSON.parse(await readFile(join(outDir, 'labels.json'), 'utf8')))
   const config = modelConfig(model, { classes: labels.length, maxLength: params.maxLength })
   const text = canonicalJson(huggingFaceConfig(config, labels))
   await writeFile(join(outDir, 'config.json'), text, { flag: 'wx' })
