@@ -553,8 +553,11 @@ export async function startDaemon(
   })
   await transport.start()
   try {
+    // Before the socket answers: nobody may be told that a job of ours is unknown.
+    await requester.restore()
     await server.start()
   } catch (error) {
+    await requester.stop()
     await transport.stop()
     await datastore.close()
     await store.close()
@@ -568,7 +571,6 @@ export async function startDaemon(
   ready.catch((error: unknown) => {
     log('hardware').warn({ detail: String(error) }, 'the machine could not be measured')
   })
-  await requester.restore()
 
   return {
     port,

@@ -14,6 +14,11 @@ const ENTRIES_MAX = 1024
 const BLOB = /^blobs\/sha256\/([0-9a-f]{64})$/
 /** Written by some engines for older ones; holds nothing that the other lists do not. */
 const DROPPED = new Set(['repositories'])
+/** What an image list may point to: one image for one platform. */
+const MANIFEST_TYPES: readonly unknown[] = [
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+]
 const OUR_NAME = /^computetorrent\/[a-z0-9]+(?:[._-][a-z0-9]+)*:[a-zA-Z0-9_.-]{1,100}$/
 
 /**
@@ -26,14 +31,19 @@ export async function* guardImageArchive(
   image: ImageRef,
 ): AsyncGenerator<Uint8Array> {
   const reader = new ByteReader(archive, image.sizeBytes)
-  const seen = new Set<string>()
+  /** Every entry and its size; what the lists promise must be among them at the end. */
+  const seen = new Map<string, number>()
+  const promised: Promised[] = [
+    { path: 'manifest.json' },
+    { path: `blobs/sha256/${image.configDigest}` },
+  ]
   for (;;) {
     const header = await reader.take(TAR_BLOCK_BYTES)
     if (header.every((byte) => byte === 0)) break
     const { path, isFolder, sizeBytes } = readHeader(header)
     if (seen.has(path) || seen.size >= ENTRIES_MAX)
       throw refusal(`${path} comes twice, or too many files`)
-    seen.add(path)
+    seen.set(path, sizeBytes)
     if (isFolder) {
       yield tarHeader({ path, typeFlag: '5', mode: 0o755, sizeBytes: 0, epochSeconds: 0 })
       continue
@@ -41,7 +51,9 @@ export async function* guardImageArchive(
     const digest = BLOB.exec(path)?.[1]
     if (digest === undefined) {
       const content = await reader.takeSmall(path, sizeBytes)
-      if (!DROPPED.has(path)) yield* file(path, Buffer.from(rewritten(path, content, image)))
+      if (!DROPPED.has(path)) {
+        yield* file(path, Buffer.from(rewritten(path, content, image, promised)))
+      }
     } else {
       yield tarHeader({ path, typeFlag: '0', mode: 0o644, sizeBytes, epochSeconds: 0 })
       yield* verified(reader, sizeBytes, digest)
@@ -49,9 +61,18 @@ export async function* guardImageArchive(
     }
     await reader.take(tarPadding(sizeBytes).length)
   }
-  const wanted = ['manifest.json', `blobs/sha256/${image.configDigest}`]
-  for (const path of wanted) if (!seen.has(path)) throw refusal(`${path} is not in it`)
+  for (const { path, sizeBytes } of promised) {
+    const found = seen.get(path)
+    if (found === undefined) throw refusal(`${path} is not in it`)
+    if (sizeBytes !== undefined && sizeBytes !== found) throw refusal(`${path} has another size`)
+  }
   yield new Uint8Array(2 * TAR_BLOCK_BYTES)
+}
+
+/** An entry that a list of the archive names. */
+interface Promised {
+  readonly path: string
+  readonly sizeBytes?: number
 }
 
 /** The name an image gets in this engine: its own only inside our name space. */
@@ -124,7 +145,12 @@ function* file(path: string, content: Uint8Array): Generator<Uint8Array> {
 }
 
 /** The lists of images, reduced to the one wanted, under a name of ours. */
-function rewritten(path: string, content: Buffer, image: ImageRef): string {
+function rewritten(
+  path: string,
+  content: Buffer,
+  image: ImageRef,
+  promised: Promised[],
+): string {
   switch (path) {
     case 'oci-layout':
       return '{"imageLayoutVersion":"1.0.0"}'
@@ -135,6 +161,7 @@ function rewritten(path: string, content: Buffer, image: ImageRef): string {
       if (!Array.isArray(Layers) || !Layers.every((layer) => BLOB.test(String(layer)))) {
         throw refusal('it lists another image, or was saved by an engine older than Docker 25')
       }
+      promised.push(...Layers.map((layer) => ({ path: String(layer) })))
       return JSON.stringify([{ Config, RepoTags: [localImageName(image)], Layers }])
     }
     case 'index.json': {
@@ -145,8 +172,10 @@ function rewritten(path: string, content: Buffer, image: ImageRef): string {
         : undefined
       const size = field(found, 'size')
       const mediaType = field(found, 'mediaType')
-      if (typeof size !== 'number' || typeof mediaType !== 'string')
+      if (typeof size !== 'number' || !MANIFEST_TYPES.includes(mediaType)) {
         throw refusal('it lists another image')
+      }
+      promised.push({ path: `blobs/sha256/${image.manifestDigest}`, sizeBytes: size })
       const annotations = { 'org.opencontainers.image.ref.name': localImageName(image) }
       return JSON.stringify({
         schemaVersion: 2,

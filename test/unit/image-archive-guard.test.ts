@@ -171,7 +171,7 @@ describe('guardImageArchive', () => {
           }
         },
       ),
-      { seed: SEED, numRuns: 500 },
+      { seed: SEED, numRuns: 3000 },
     )
   })
 })
