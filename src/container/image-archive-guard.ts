@@ -145,12 +145,7 @@ function* file(path: string, content: Uint8Array): Generator<Uint8Array> {
 }
 
 /** The lists of images, reduced to the one wanted, under a name of ours. */
-function rewritten(
-  path: string,
-  content: Buffer,
-  image: ImageRef,
-  promised: Promised[],
-): string {
+function rewritten(path: string, content: Buffer, image: ImageRef, promised: Promised[]): string {
   switch (path) {
     case 'oci-layout':
       return '{"imageLayoutVersion":"1.0.0"}'
