@@ -45,7 +45,7 @@ install_engine() {
   command -v apt-get >/dev/null ||
     lacking 'no Docker engine, and this is no Debian: install Docker (docs.docker.com/engine/install), start it, and try again'
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io iptables tini curl; } >&2 ||
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io iptables iproute2 tini curl; } >&2 ||
     lacking 'apt could not install docker.io: see above'
 }
 
@@ -55,7 +55,7 @@ start() {
   [ "$(uname -s)" = Linux ] || lacking 'no Docker engine answers: install Docker Desktop and start it'
   [ "$(id -u)" = 0 ] ||
     lacking "no Docker engine answers at $SOCK: run this script as root (sudo scripts/engine.sh), or 'systemctl start docker'; if one runs already, join the group docker"
-  { command -v dockerd && command -v curl; } >/dev/null || install_engine
+  { command -v dockerd && command -v curl && command -v ip; } >/dev/null || install_engine
   mkdir -p "$STATE"
   exec 9>"$STATE/lock"
   flock -w "$START_SECONDS" 9 || lacking 'another start of the engine hangs'
