@@ -7,6 +7,7 @@ import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import { assertStewards } from '../protocol/ballot.js'
 import { assertManifest } from '../protocol/manifest.js'
+import { slotKeyOf } from '../protocol/slot-key.js'
 import { taskIdOf } from '../protocol/task.js'
 import { isCertificate } from '../wire/messages.js'
 import { open } from '../wire/envelope.js'
@@ -349,39 +350,6 @@ function assertAuthority(record: JobRecord, opened: AnyOpened): void {
   const offer = record.offerOf(predecessorIn(record, opened) ?? '')
   if (offer === undefined) throw new CtdError('NOT_A_STEWARD', 'a certificate without an offer')
   assertStewards(offer, opened.authors)
-}
-
-/** What an author may say only once; undefined for kinds that may be repeated. */
-function slotKeyOf(opened: AnyOpened): string | undefined {
-  const { author, kind } = opened
-  switch (opened.kind) {
-    case 'offer': {
-      const { jobId, batch, attempt } = opened.message
-      return `${author}/${kind}/${toHex(jobId)}/${batch}/${attempt}`
-    }
-    case 'bid':
-    case 'decline':
-      return `${author}/answer/${toHex(opened.message.offer)}`
-    case 'freezeBids':
-      return `${kind}/${toHex(opened.message.offer)}`
-    case 'vrfOpen':
-      return `${author}/${kind}/${toHex(opened.message.frozenBids)}`
-    case 'freezeOpenings':
-      return `${kind}/${toHex(opened.message.frozenBids)}`
-    case 'commitment':
-    case 'reveal':
-      return `${author}/${kind}/${toHex(opened.message.taskId)}/${opened.message.attempt}`
-    case 'task':
-    case 'freezeCommitments':
-    case 'freezeReveals':
-    case 'receipt':
-      // Each link of a slot's chain has one successor per slot.
-      return `${kind}/${toHex(opened.message.previous)}/${'slot' in opened.message ? opened.message.slot : ''}`
-    case 'jobEnd':
-      return `${author}/${kind}/${toHex(opened.message.jobId)}`
-    default:
-      return undefined
-  }
 }
 
 function rememberKey<K, T>(map: Map<K, T>, key: K, value: T, max: number): void {
