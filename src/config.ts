@@ -20,6 +20,8 @@ export interface PresetTimes {
   readonly graceMs: number
   readonly heartbeatMs: number
   readonly queueTimeoutMs: number
+  /** Between two rounds of asking others for receipts and faults. */
+  readonly evidenceMs: number
   readonly diversity: 'operator' | 'operator-and-address'
 }
 
@@ -35,6 +37,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     graceMs: SECOND,
     heartbeatMs: 2 * SECOND,
     queueTimeoutMs: HOUR / 4,
+    evidenceMs: 15 * SECOND,
     diversity: 'operator',
   },
   lan: {
@@ -45,6 +48,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     graceMs: 5 * SECOND,
     heartbeatMs: 5 * SECOND,
     queueTimeoutMs: 12 * HOUR,
+    evidenceMs: 60 * SECOND,
     diversity: 'operator',
   },
   public: {
@@ -55,6 +59,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     graceMs: 20 * SECOND,
     heartbeatMs: 15 * SECOND,
     queueTimeoutMs: 24 * HOUR,
+    evidenceMs: 300 * SECOND,
     diversity: 'operator-and-address',
   },
 }

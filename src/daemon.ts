@@ -33,6 +33,7 @@ import { IdleMemory } from './idle-memory.js'
 import { createLog } from './log.js'
 import { createLibp2pTransport } from './network/libp2p-transport.js'
 import type { Transport } from './network/transport.js'
+import { sealFault } from './protocol/fault.js'
 import { isEnded } from './protocol/job-step.js'
 import { deriveVrfSecret } from './protocol/vrf.js'
 import { OwnBlobs } from './requester/own-blobs.js'
@@ -51,8 +52,12 @@ import { Announcer } from './witness/announcer.js'
 import { assertCapabilityRecord, CapabilityBook, newestCapability } from './witness/capabilities.js'
 import { createControl } from './witness/control.js'
 import { Courier } from './witness/courier.js'
+import { EvidenceRounds } from './witness/evidence-rounds.js'
+import { FaultBook } from './witness/fault-book.js'
+import { Fence } from './witness/fence.js'
 import { Inbox } from './witness/inbox.js'
 import { KnownPeers } from './witness/known-peers.js'
+import { ReceiptArchive } from './witness/receipt-archive.js'
 import { ReputationBook } from './witness/reputation-book.js'
 
 /** Parts that a test build replaces; the product has no switch for them. */
@@ -151,9 +156,45 @@ export async function startDaemon(
   await known.load()
   known.meet(self)
   const capabilities = new CapabilityBook()
-  const reputation = new ReputationBook({ network, store, clock, log: log('witness') })
+  const archive = new ReceiptArchive({ store, log: log('witness') })
+  await archive.load()
+  const faults: FaultBook = new FaultBook({
+    network,
+    store,
+    log: log('witness'),
+    isKnown: (peer) => capabilities.get(peer) !== undefined || known.has(peer),
+    onFaulty: (peer, { kind, words, first, second }) => {
+      events.emit('peer:excluded', { peer, kind, words, first: first.id, second: second.id })
+      log('witness').warn({ peer, kind, detail: words }, 'a peer is excluded for ever')
+    },
+  })
+  await faults.load()
+  const reputation = new ReputationBook({
+    network,
+    store,
+    clock,
+    log: log('witness'),
+    faults,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    onForgotten: (receiptId) => archive.forget(receiptId),
+  })
   await reputation.load()
+  const fence = new Fence({ store, clock, log: log('witness') })
+  await fence.load()
   const courier = new Courier({ transport, clock, log: log('witness') })
+  const evidence = new EvidenceRounds(
+    {
+      network,
+      clock,
+      log: log('witness'),
+      courier,
+      archive,
+      faults,
+      reputation,
+      connectedPeers: () => transport.connectedPeers(),
+    },
+    { roundMs: times.evidenceMs },
+  )
   const beats = new Map<string, Beat>()
   const logs = new ReplicaLogs(clock)
 
@@ -165,9 +206,15 @@ export async function startDaemon(
       void fetchManifest(jobId, [author, from])
     },
     onEquivocation: (first, second) => {
-      const { author, kind } = second
-      events.emit('peer:equivocated', { peer: author, kind, first: first.id, second: second.id })
-      log('witness').warn({ peer: author, kind }, 'two messages for one slot key')
+      faults.take(sealFault(first, second)).then(
+        (isNew) => {
+          if (isNew) evidence.spread()
+        },
+        (error: unknown) => {
+          const fields = { code: errorCode(error), detail: errorMessage(error) }
+          log('witness').debug(fields, 'two messages that accuse nobody')
+        },
+      )
     },
   })
   const asked = new Set<JobId>()
@@ -198,13 +245,21 @@ export async function startDaemon(
   /** Remembers an own message, tells everyone, and hands it to those who wait for it. */
   function send(original: AnyOpened, to: readonly PeerId[]): void {
     const opened = overrides.outgoing?.(original) ?? original
-    inbox.note(opened)
-    void courier.publish(topicFor(opened), opened)
-    sendTo(opened, to)
+    const mayLeave = fence.pass(opened, () => {
+      void courier.publish(topicFor(opened), opened)
+      handOver(opened, to)
+    })
+    if (mayLeave) inbox.note(opened)
   }
 
   function sendTo(original: AnyOpened, to: readonly PeerId[]): void {
     const opened = overrides.outgoing?.(original) ?? original
+    fence.pass(opened, () => {
+      handOver(opened, to)
+    })
+  }
+
+  function handOver(opened: AnyOpened, to: readonly PeerId[]): void {
     for (const peer of to) {
       if (peer === self) void inbox.receive(opened.bytes, self)
       else courier.deliver(peer, opened)
@@ -322,7 +377,10 @@ export async function startDaemon(
       sendTo,
       record: (jobId) => inbox.record(jobId),
       recordOf: (id) => inbox.recordOf(id),
-      offering: () => hardware.offering(),
+      offering: () => {
+        const offering = hardware.offering()
+        return { ...offering, blocked: [...offering.blocked, ...faults.accused()] }
+      },
       hardwareClass: () => hardware.hardwareClass,
       flopsMega: () => hardware.flopsMega,
       receive: (bytes, from) => {
@@ -438,6 +496,7 @@ export async function startDaemon(
     if (record === undefined) return
     const verified = await reputation.take(record, receipt)
     if (verified === undefined) return
+    await archive.keep(receipt, verified.messages)
     for (const { peer } of receipt.message.executors) {
       const id = peerIdFromPublicKey(peer)
       events.emit('reputation:changed', {
@@ -483,6 +542,13 @@ export async function startDaemon(
         }
         return undefined
       },
+      evidence: {
+        archive,
+        faults,
+        onChanged: (from) => {
+          evidence.onHint(from)
+        },
+      },
     }),
   )
   for (const topic of topics.all) {
@@ -494,6 +560,7 @@ export async function startDaemon(
     if (kind === 'connected') {
       known.meet(peer)
       announcer.onConnected(peer)
+      evidence.onConnected(peer)
     }
   })
 
@@ -563,6 +630,7 @@ export async function startDaemon(
     await store.close()
     throw error
   }
+  evidence.start()
   const stopping = new AbortController()
   const ready = hardware.measure(stopping.signal).then(() => {
     memory.afterWork()
@@ -581,6 +649,7 @@ export async function startDaemon(
       executor.stop()
       memory.stop()
       announcer.stop()
+      evidence.stop()
       courier.stop()
       blobServer.stop()
       const inTime = (name: string, step: Promise<unknown>): Promise<void> =>

@@ -165,6 +165,11 @@ export const NEWCOMER: Score = {
   exclusions: 0,
 }
 
+/** The score of a peer that is proven faulty: there is no way back. */
+export function excludedForEver(score: Score): Score {
+  return { ...score, reliabilityPpm: 0, established: false, excluded: true, excludedUntilMs: undefined }
+}
+
 /** A peer's score, that of a newcomer where the fold does not know it. */
 export function scoreOf(scores: ReadonlyMap<PeerId, Score>, peer: PeerId): Score {
   return scores.get(peer) ?? NEWCOMER

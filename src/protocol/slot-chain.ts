@@ -11,15 +11,14 @@ import type { ExecutorOutcome, TaskInput } from '../wire/generated/task.js'
 import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
-import { assertStewards, commitmentsAlpha, electionOf, openFrozen } from './ballot.js'
-import type { Ballot } from './ballot.js'
+import { assertStewards, electionOf, openFrozen, seed2Of } from './ballot.js'
+import type { Ballot, SignedInView } from './ballot.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
 import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
 import type { ReceiptOutcome, SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
-import { vrfOutput, vrfVerify } from './vrf.js'
 
 export interface ChainSource {
   readonly network: string
@@ -72,6 +71,11 @@ export function verifySlot(source: ChainSource, receipt: Opened<'receipt'>): Ver
     ...links,
     receipt,
   ])
+}
+
+/** The ballot that a receipt's slot was elected by. @throws CtdError CHAIN_BROKEN, CHAIN_INVALID */
+export function ballotBehind(source: ChainSource, receipt: Opened<'receipt'>): Ballot {
+  return walk(source, receipt).ballot
 }
 
 function electionFor(source: ChainSource, ballot: Ballot): Election {
@@ -167,15 +171,19 @@ class SlotReplay {
     if (ranking === undefined)
       throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
     this.#ranking = ranking
-    assertStewards(ballot.offer, receipt.authors)
+    assertStewards(ballot.offer, receipt)
   }
 
   take(link: AnyOpened): void {
-    assertStewards(this.#ballot.offer, link.authors)
-    if (link.kind === 'task') this.#onTask(link)
-    else if (link.kind === 'freezeCommitments') this.#onCommitments(link)
-    else if (link.kind === 'freezeReveals') this.#onReveals(link)
+    if (link.kind === 'task') this.#onTask(this.#signed(link))
+    else if (link.kind === 'freezeCommitments') this.#onCommitments(this.#signed(link))
+    else if (link.kind === 'freezeReveals') this.#onReveals(this.#signed(link))
     this.#previous = link
+  }
+
+  #signed<T extends SignedInView>(link: T): T {
+    assertStewards(this.#ballot.offer, link)
+    return link
   }
 
   #onTask(task: Opened<'task'>): void {
@@ -245,14 +253,7 @@ class SlotReplay {
   }
 
   #stewardOutput(freeze: Opened<'freezeCommitments'>): Uint8Array {
-    const { message } = this.#ballot.offer
-    const at = message.stewards.findIndex((key) => peerIdFromPublicKey(key) === freeze.author)
-    const key = message.stewardVrfKeys[at]
-    const alpha = commitmentsAlpha(freeze.message.previous, freeze.message.commitments)
-    const output =
-      key === undefined || this.#source.proofs === 'trust'
-        ? vrfOutput(freeze.message.vrfProof)
-        : vrfVerify(key, alpha, freeze.message.vrfProof)
+    const output = seed2Of(this.#ballot.offer, freeze, this.#source.proofs)
     if (output === undefined) throw invalid('VRF_INVALID', "a steward's VRF proof does not verify")
     return output
   }

@@ -50,12 +50,42 @@ export class Store {
     await this.#write([{ key: recordKey(space, key), value: text }], durable)
   }
 
+  /** All or nothing. */
+  async putAll(
+    records: ReadonlyArray<{
+      readonly space: string
+      readonly key: string
+      readonly text: string
+    }>,
+    durable = false,
+  ): Promise<void> {
+    const puts = records.map(({ space, key, text }) => ({
+      key: recordKey(space, key),
+      value: text,
+    }))
+    await this.#write(puts, durable)
+  }
+
+  /** The texts of several keys of one space, undefined where there is none. */
+  async getAll(
+    space: string,
+    keys: readonly string[],
+  ): Promise<ReadonlyArray<string | undefined>> {
+    return this.#db.getMany(keys.map((key) => recordKey(space, key)))
+  }
+
   async get(space: string, key: string): Promise<string | undefined> {
     return (await this.#db.get(recordKey(space, key))) ?? undefined
   }
 
   async delete(space: string, key: string): Promise<void> {
     await this.#db.del(recordKey(space, key))
+  }
+
+  /** Deletes every record of a space whose key begins so. */
+  async deleteAll(space: string, prefix: string): Promise<void> {
+    const start = recordKey(space, prefix)
+    await this.#db.clear({ gte: start, lt: `${start}\uffff` })
   }
 
   /** All records of a space in key order, at most `limit`. */

@@ -10,7 +10,12 @@ export const LIMITS = {
   tasksPerJob: 16_384,
   inputsPerTask: 300,
   providersPerTask: 8,
+  /** Stewards of one view (trust.md 2.3), and so signatures of one certificate. */
   stewardsPerOffer: 7,
+  /** Peers an offer ranks as stewards: those of view 0 and those who follow them. */
+  stewardCandidates: 14,
+  /** Views of one certificate; whoever needs more offers anew. */
+  stewardViews: 64,
   inputsPerJob: 64,
   diffIdsPerImage: 64,
   gpusPerPeer: 16,
@@ -35,9 +40,20 @@ export const LIMITS = {
   witnessedBytes: 192 * 1024 * 1024,
   /** Answers to one offer that a witness remembers. */
   answersPerOffer: 1024,
+  /** Acknowledgements of one steward and offer that a witness remembers. */
+  acknowledgementsPerSteward: 8192,
   /** Failures that one author may tell of one task. */
   failuresPerAuthor: 8,
   seenEnvelopes: 16_384,
+  /** What a peer remembers to have signed. */
+  signedSlots: 100_000,
+  /** Peers that are remembered as proven faulty, those that nobody knows among them. */
+  faultyPeers: 4096,
+  /** Hours whose receipts a peer tells of: more than the horizon of reputation. */
+  evidenceBuckets: 3000,
+  /** Receipts of one hour, and of one request for their chains. */
+  receiptsPerBucket: 20_000,
+  receiptsPerRequest: 64,
   /** Longest that a task may be asked to run. */
   taskTimeoutMs: 24 * 3600 * 1000,
 } as const

@@ -7,6 +7,8 @@ import { Bundle, Request, Response } from '../wire/generated/control.js'
 import { toHex } from '../wire/ids.js'
 import type { JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
+import { answerEvidence } from './evidence-desk.js'
+import type { EvidenceParts } from './evidence-desk.js'
 import type { Inbox } from './inbox.js'
 
 /** What a steward answers to a heartbeat. */
@@ -26,6 +28,10 @@ export interface ControlComponents {
     jobId: JobId,
     from: PeerId,
   ) => Promise<Uint8Array | undefined>
+  readonly evidence?: EvidenceParts & {
+    /** A peer says that it has learnt of a fault. */
+    readonly onChanged: (from: PeerId) => void
+  }
 }
 
 const ENVELOPES_MAX = 256
@@ -73,7 +79,13 @@ async function answer(
         Bundle.encode({ envelopes: [...missed] }),
       ])
     }
+    case 'evidence-changed':
+      components.evidence?.onChanged(from)
+      return new Uint8Array(0)
     default: {
+      const evidence =
+        components.evidence && (await answerEvidence(components.evidence, method, body))
+      if (evidence !== undefined) return evidence
       const found = await components.jobAnswer(method, parseJobId(body), from)
       if (found === undefined) throw new CtdError('JOB_UNKNOWN', 'this peer does not know the job')
       if (found.length > LIMITS.controlResponseBytes - 1024) {

@@ -45,6 +45,10 @@ export class KnownPeers {
     })
   }
 
+  has(peer: PeerId): boolean {
+    return this.#firstSeen.has(peer)
+  }
+
   async stop(): Promise<void> {
     if (this.#cancelWrite === undefined) return this.#writing
     this.#cancelWrite()

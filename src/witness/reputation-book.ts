@@ -5,15 +5,26 @@
 import type { Clock } from '../clock.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
+import { electionOf } from '../protocol/ballot.js'
+import type { Ballot } from '../protocol/ballot.js'
 import type { Election } from '../protocol/election.js'
-import { explainScore, foldReputation, REPUTATION_RULES, scoreOf } from '../protocol/reputation.js'
+import { evidenceRoot } from '../protocol/evidence-root.js'
+import { checkOpenings } from '../protocol/proofs.js'
+import {
+  excludedForEver,
+  explainScore,
+  foldReputation,
+  REPUTATION_RULES,
+  scoreOf,
+} from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
-import { verifySlot } from '../protocol/slot-chain.js'
+import { ballotBehind, verifySlot } from '../protocol/slot-chain.js'
 import type { VerifiedSlot } from '../protocol/slot-chain.js'
 import type { Store } from '../store/store.js'
-import type { Opened } from '../wire/envelope.js'
-import { peerIdFromPublicKey, sha256, toHex, utf8 } from '../wire/ids.js'
+import type { AnyOpened, Opened } from '../wire/envelope.js'
+import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
+import type { FaultBook } from './fault-book.js'
 import type { JobRecord } from './job-record.js'
 
 const SPACE = 'receipt'
@@ -26,12 +37,25 @@ interface Components {
   readonly store: Pick<Store, 'put' | 'list' | 'delete'>
   readonly clock: Clock
   readonly log: Log
+  /** Peers that are proven faulty are excluded for ever. */
+  readonly faults?: Pick<FaultBook, 'has' | 'accused'>
+  /** Lets other work run between two proofs. */
+  readonly pause?: () => Promise<void>
+  /** A receipt that is too old to count is not told to others either. */
+  readonly onForgotten?: (receiptId: string) => Promise<void>
+}
+
+/** The messages a receipt rests on, and the elections among them that were computed already. */
+interface Chain {
+  readonly manifest: Opened<'manifest'>
+  get(id: string): AnyOpened | undefined
+  readonly elections: Map<Digest, Promise<Election>>
 }
 
 export class ReputationBook {
   readonly #components: Components
   readonly #receipts = new Map<string, ReputationReceipt>()
-  readonly #elections = new WeakMap<JobRecord, Map<Digest, Election>>()
+  readonly #elections = new WeakMap<JobRecord, Map<Digest, Promise<Election>>>()
   #scores: ReadonlyMap<PeerId, Score> = new Map()
   #foldedMs = 0
 
@@ -62,6 +86,7 @@ export class ReputationBook {
         if (this.#receipts.size < RECEIPTS_MAX && atMs >= beforeMs) continue
         this.#receipts.delete(key)
         await store.delete(SPACE, key)
+        await this.#components.onForgotten?.(key)
       }
     } catch (error) {
       log.warn({ code: errorCode(error), detail: errorMessage(error) }, 'old receipts stay')
@@ -69,31 +94,30 @@ export class ReputationBook {
   }
 
   /**
-   * Verifies a receipt's chain and lets it count.
+   * Verifies a receipt's chain, as a witness saw it, and lets it count.
    *
    * @returns what was verified, or undefined when it does not hold
    */
   async take(record: JobRecord, receipt: Opened<'receipt'>): Promise<VerifiedSlot | undefined> {
+    const { manifest } = record
+    const elections = this.#electionsOf(record)
+    return this.admit({ manifest, get: (id) => record.get(id), elections }, receipt)
+  }
+
+  /** The same for a chain from elsewhere; the manifest must hold already. */
+  async admit(chain: Chain, receipt: Opened<'receipt'>): Promise<VerifiedSlot | undefined> {
     let verified: VerifiedSlot
     try {
-      verified = verifySlot(
-        {
-          network: this.#components.network,
-          manifest: record.manifest,
-          get: (id) => record.get(id),
-          elections: this.#electionsOf(record),
-          proofs: 'trust',
-        },
-        receipt,
-      )
+      verified = await this.#verify(chain, receipt)
     } catch (error) {
-      const fields = { jobId: record.jobId, code: errorCode(error), detail: errorMessage(error) }
+      const jobId = chain.manifest.id
+      const fields = { jobId, code: errorCode(error), detail: errorMessage(error) }
       this.#components.log.warn(fields, 'receipt not believed')
       return undefined
     }
     if (this.#receipts.has(receipt.id)) return verified
     if (this.#receipts.size >= RECEIPTS_MAX) await this.#prune()
-    const entry = reputationReceipt(record.manifest.author, receipt)
+    const entry = reputationReceipt(chain.manifest.author, receipt)
     this.#receipts.set(receipt.id, entry)
     this.#foldedMs = 0
     try {
@@ -106,29 +130,55 @@ export class ReputationBook {
     return verified
   }
 
-  /** All receipts of a batch rest on one election. */
-  #electionsOf(record: JobRecord): Map<Digest, Election> {
-    const elections = this.#elections.get(record) ?? new Map<Digest, Election>()
+  async #verify(chain: Chain, receipt: Opened<'receipt'>): Promise<VerifiedSlot> {
+    const { network } = this.#components
+    const elections = new Map<Digest, Election>()
+    const source = { ...chain, network, elections, proofs: 'verify' as const }
+    const ballot = ballotBehind(source, receipt)
+    const { id } = ballot.frozenOpenings
+    const election = chain.elections.get(id) ?? this.#proveElection(ballot, chain.manifest.author)
+    chain.elections.set(id, election)
+    elections.set(id, await election)
+    return verifySlot(source, receipt)
+  }
+
+  /** All receipts of a batch rest on one election, and its proofs take milliseconds each. */
+  async #proveElection(ballot: Ballot, requester: PeerId): Promise<Election> {
+    const { network } = this.#components
+    for (const _ of checkOpenings(network, ballot)) await this.#components.pause?.()
+    return electionOf(network, ballot, requester, 'trust')
+  }
+
+  #electionsOf(record: JobRecord): Map<Digest, Promise<Election>> {
+    const elections = this.#elections.get(record) ?? new Map<Digest, Promise<Election>>()
     this.#elections.set(record, elections)
     return elections
   }
 
   score(peer: PeerId): Score {
-    return scoreOf(this.#fold(), peer)
+    return this.#withFaults(peer, scoreOf(this.#fold(), peer))
   }
 
-  scores(): ReadonlyMap<PeerId, Score> {
-    return this.#fold()
+  /** The score of a peer at a time, and what each receipt adds to it then. */
+  explain(
+    peer: PeerId,
+    atMs = this.#components.clock.now(),
+  ): { score: Score; evidence: readonly EvidenceEffect[] } {
+    const { score, evidence } = explainScore([...this.#receipts.values()], peer, atMs)
+    return { score: this.#withFaults(peer, score), evidence }
   }
 
-  explain(peer: PeerId): readonly EvidenceEffect[] {
-    const now = this.#components.clock.now()
-    return explainScore([...this.#receipts.values()], peer, now).evidence
+  get size(): number {
+    return this.#receipts.size
   }
 
-  /** SHA-256 over the sorted receipt ids: which evidence the scores were folded from. */
+  /** Which evidence the scores are folded from: the receipts, and the faults if there are any. */
   root(): Uint8Array {
-    return sha256(utf8('ctd-receipts-v1\0'), ...[...this.#receipts.keys()].sort().map(utf8))
+    return evidenceRoot(this.#receipts.keys(), this.#components.faults?.accused() ?? [])
+  }
+
+  #withFaults(peer: PeerId, score: Score): Score {
+    return this.#components.faults?.has(peer) === true ? excludedForEver(score) : score
   }
 
   #fold(): ReadonlyMap<PeerId, Score> {

@@ -710,6 +710,7 @@ export namespace FaultsQuery {
 
 export interface Faults {
   faults: Fault[]
+  last: Uint8Array
 }
 
 export namespace Faults {
@@ -729,12 +730,18 @@ export namespace Faults {
           }
         }
 
+        if ((obj.last != null && obj.last.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.last)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
       }, (reader, length, opts = {}) => {
         const obj: any = {
-          faults: []
+          faults: [],
+          last: uint8ArrayAlloc(0)
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -751,6 +758,10 @@ export namespace Faults {
               obj.faults.push(Fault.codec().decode(reader, reader.uint32(), {
                 limits: opts.limits?.faults$
               }))
+              break
+            }
+            case 2: {
+              obj.last = reader.bytes()
               break
             }
             default: {
@@ -790,6 +801,13 @@ export namespace Faults {
 
               break
             }
+            case 2: {
+              yield {
+                field: `${prefix}.last`,
+                value: reader.bytes()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -814,6 +832,11 @@ export namespace Faults {
     index: number
   }
 
+  export interface FaultsLastFieldEvent {
+    field: '$.last'
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<Faults>): Uint8Array {
     return encodeMessage(obj, Faults.codec())
   }
@@ -822,7 +845,7 @@ export namespace Faults {
     return decodeMessage(buf, Faults.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Faults>): Generator<FaultsFaultsFirstFieldEvent | FaultsFaultsSecondFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Faults>): Generator<FaultsFaultsFirstFieldEvent | FaultsFaultsSecondFieldEvent | FaultsLastFieldEvent> {
     return streamMessage(buf, Faults.codec(), opts)
   }
 }
