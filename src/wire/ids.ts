@@ -2,7 +2,7 @@
  * Names that cross the wire: peer ids, digests, job and task ids. All are branded strings, so
  * that one kind cannot be handed over as another.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { CtdError } from '../errors.js'
@@ -57,14 +57,18 @@ export function parseDigest(text: string): Digest {
 
 /** SHA-256 over the concatenation of the parts. */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return new Uint8Array(hash.digest())
+  return new Uint8Array(hash('sha256', joined(parts), 'buffer'))
 }
 
 /** SHA-256 over the concatenation of the parts, as a hexadecimal digest. */
 export function digestOf(...parts: readonly Uint8Array[]): Digest {
-  return toHex(sha256(...parts)) as Digest
+  return hash('sha256', joined(parts), 'hex') as Digest
+}
+
+/** One call for all bytes takes a third of what a hash object takes; parts are small. */
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts
+  return only !== undefined && parts.length === 1 ? only : Buffer.concat(parts)
 }
 
 export function toHex(bytes: Uint8Array): string {

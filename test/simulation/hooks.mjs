@@ -19,6 +19,9 @@ const MODULES = [
   { url: '/src/wire/envelope.ts', by: './primitives/envelope.ts' },
   { url: '/src/wire/ids.ts', by: './primitives/ids.ts' },
   { url: '/src/protocol/ballot.ts', by: './primitives/ballot.ts' },
+  { url: '/src/protocol/integer.ts', by: './primitives/integer.ts' },
+  { url: '/src/protocol/manifest.ts', by: './primitives/manifest.ts' },
+  { url: '/src/protocol/slot-chain.ts', by: './primitives/slot-chain.ts' },
 ]
 
 /** @type {import('node:module').ResolveHook} */

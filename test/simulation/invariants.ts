@@ -215,6 +215,10 @@ export class Invariants implements PeerObserver {
     this.#verdicts.set(bytes, verdict)
   }
 
+  onFault(what: string): void {
+    this.#options.count(what)
+  }
+
   onNotify(jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>): void {
     const { code } = fields
     this.#options.count(typeof code === 'string' && code !== '' ? `${event}:${code}` : event)
@@ -245,12 +249,13 @@ export class Invariants implements PeerObserver {
     this.fail('E', `${peer.options.name}: ${message} ${JSON.stringify(fields)}`)
   }
 
-  /** Cheap enough for every event. */
+  /** After every event, of the processes that it reached: the others are as they were. */
   check(peers: readonly SimulatedPeer[]): void {
     for (const peer of peers) {
       const household = peer.household
-      if (household === undefined) continue
+      if (household?.life.isTouched !== true) continue
       const { executor, life } = household
+      life.isTouched = false
       const { name, seats } = peer.options
       if (executor.executing > seats) this.fail('I8', `${name} uses ${executor.executing} seats`)
       if (executor.replicas.length > REPLICAS_MAX || life.timers > TIMERS_MAX) {

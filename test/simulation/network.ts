@@ -48,6 +48,8 @@ type UsedTransport = Pick<
 interface Station {
   readonly life: Life
   readonly self: PeerId
+  /** Whom this process believes to be connected to, in order. */
+  peers: readonly PeerId[]
   readonly topics: Map<string, GossipHandler>
   /** Gossip publishes no message twice. */
   readonly published: WeakSet<Uint8Array>
@@ -93,12 +95,14 @@ export class SimulatedNetwork {
     const station: Station = {
       life,
       self,
+      peers: [],
       topics: new Map(),
       published: new WeakSet(),
       onRequest: () => Promise.reject(new Error('no handler')),
       onPeer: () => undefined,
     }
     this.#stations.set(self, station)
+    station.peers = this.#peersOf(self)
     for (const other of this.#stations.keys()) this.#connectSoon(self, other)
     return {
       self,
@@ -111,7 +115,7 @@ export class SimulatedNetwork {
       onRequest: (handler) => {
         station.onRequest = handler
       },
-      connectedPeers: () => this.#peersOf(self),
+      connectedPeers: () => station.peers,
       onPeer: (handler) => {
         station.onPeer = handler
       },
@@ -149,6 +153,7 @@ export class SimulatedNetwork {
   }
 
   #isOpen(from: PeerId, to: PeerId): boolean {
+    if (this.#blocked.size === 0) return true
     return !this.#blocked.has(`${from}>${to}`) && !this.#blocked.has(`${to}>${from}`)
   }
 
@@ -188,8 +193,16 @@ export class SimulatedNetwork {
 
   #tell(a: PeerId, b: PeerId, kind: PeerEvent['kind']): void {
     this.#observer.trace(kind, a, b, undefined)
-    this.#stations.get(a)?.onPeer({ peer: b, kind })
-    this.#stations.get(b)?.onPeer({ peer: a, kind })
+    for (const [self, peer] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const station = this.#stations.get(self)
+      if (station === undefined) continue
+      station.peers = this.#peersOf(self)
+      station.life.isTouched = true
+      station.onPeer({ peer, kind })
+    }
   }
 
   #delay(): number {
@@ -201,7 +214,7 @@ export class SimulatedNetwork {
   #publish(from: Station, topic: string, bytes: Uint8Array): void {
     if (from.published.has(bytes)) return
     from.published.add(bytes)
-    for (const peer of this.#peersOf(from.self)) this.#gossip(from.self, peer, topic, bytes)
+    for (const peer of from.peers) this.#gossip(from.self, peer, topic, bytes)
   }
 
   /** Sends one gossip message to one peer; adversaries use it to tell different things. */
@@ -222,9 +235,10 @@ export class SimulatedNetwork {
     this.#timeline.after(ms, () => {
       const station = this.#stations.get(to)
       const handler = station?.topics.get(topic)
-      if (handler === undefined || !this.#isOpen(from, to)) {
+      if (station === undefined || handler === undefined || !this.#isOpen(from, to)) {
         return this.#observer.count('fault:gossip-unreachable')
       }
+      station.life.isTouched = true
       this.#observer.trace('gossip', from, to, bytes)
       void handler(bytes, from).then((verdict) => {
         this.#observer.onVerdict(to, from, bytes, verdict)
@@ -240,6 +254,7 @@ export class SimulatedNetwork {
       const end = (finish: () => void): void => {
         if (!isOpen || !from.life.isAlive) return
         isOpen = false
+        from.life.isTouched = true
         resets?.delete(reset)
         finish()
       }
@@ -264,6 +279,7 @@ export class SimulatedNetwork {
         const station = this.#stations.get(to)
         // Into the void: the asker waits for the reset, or its patience ends.
         if (station === undefined || !this.#isOpen(from.self, to)) return
+        station.life.isTouched = true
         this.#observer.trace('request', from.self, to, bytes)
         void station.onRequest(bytes, from.self).then((answer) => {
           if (this.#random.chance(loss)) {

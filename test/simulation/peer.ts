@@ -41,6 +41,8 @@ export interface PeerObserver {
     verified: VerifiedSlot | undefined,
   ): void
   onEquivocation(peer: SimulatedPeer, first: AnyOpened, second: AnyOpened): void
+  /** A fault was felt, or an adversary did what it is for. */
+  onFault(what: string): void
   onNotify(jobId: JobId, event: string, fields: Readonly<Record<string, unknown>>): void
   /** A replica was started while the same one was still running. */
   onDouble(peer: SimulatedPeer, key: string): void
@@ -105,7 +107,7 @@ export class SimulatedPeer {
     this.options = options
     this.#seed = sha256(utf8(options.name))
     this.signer = createSigner(this.#seed)
-    this.disk = new Disk(parts.random.fork('disk'))
+    this.disk = new Disk(parts.random.fork('disk'), parts.observer.onFault.bind(parts.observer))
     this.corruption = new Corruption(options.behaviour, NETWORK, this.signer)
   }
 

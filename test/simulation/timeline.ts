@@ -37,8 +37,11 @@ export class Timeline {
       if (next.run === undefined) continue
       this.nowMs = next.atMs
       next.run()
-      // No real timer or socket is open, so after one turn of the loop every promise has settled.
-      await new Promise<void>((resolve) => setImmediate(resolve))
+      // No real timer or socket is open, and Node turns to its ticks only when no promise is left
+      // to settle (nodejs.org, "the event loop, timers and process.nextTick").
+      await new Promise<void>((resolve) => {
+        process.nextTick(resolve)
+      })
       return true
     }
     this.nowMs = Math.max(this.nowMs, untilMs)
@@ -91,6 +94,8 @@ function isBefore(a: Happening, b: Happening): boolean {
  */
 export class Life {
   isAlive = true
+  /** Set by whatever reaches the process; whoever checks its state clears it. */
+  isTouched = true
   /** Timers that are armed now. */
   timers = 0
   readonly #timeline: Timeline
@@ -117,7 +122,9 @@ export class Life {
       return true
     }
     const cancel = this.#timeline.after(ms, () => {
-      if (close() && this.isAlive) call()
+      if (!close() || !this.isAlive) return
+      this.isTouched = true
+      call()
     })
     return () => {
       if (close()) cancel()
@@ -129,6 +136,7 @@ export class Life {
     return new Promise((resolve, reject) => {
       this.#timeline.after(ms, () => {
         if (!this.isAlive) return
+        this.isTouched = true
         try {
           resolve(make())
         } catch (error) {

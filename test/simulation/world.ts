@@ -6,7 +6,7 @@ import type { JobSpec, Resources } from '../../src/protocol/job-spec.js'
 import type { ReputationReceipt } from '../../src/protocol/reputation.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import type { NewJob } from '../../src/requester/requester.js'
-import { sha256, toHex, utf8 } from '../../src/wire/ids.js'
+import { digestOf, sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
 import { Invariants } from './invariants.js'
 import type { Violation } from './invariants.js'
@@ -14,7 +14,7 @@ import { SimulatedNetwork } from './network.js'
 import { Outputs } from './outputs.js'
 import { SimulatedPeer } from './peer.js'
 import type { PeerOptions } from './peer.js'
-import { forgetOpened } from './primitives/envelope.js'
+import { forgetKept } from './primitives/kept.js'
 import { mode } from './primitives/mode.js'
 import { Random } from './random.js'
 import type { Fault, Schedule, ScheduledJob } from './schedule.js'
@@ -62,6 +62,7 @@ export const LIVENESS_MS = { run: 480_000, train: 900_000 } as const
 /** Longer than anything waits: for a predecessor, a lease, an answer. */
 const SETTLE_MS = 100_000
 const SUBMIT_AGAIN_MS = 1000
+const LINES_MAX = 65_536
 
 const TIMES: PeerOptions['times'] = {
   bidWindowMs: 2000,
@@ -108,7 +109,10 @@ export class World {
   readonly #random: Random
   readonly #outputs = new Outputs()
   readonly #coverage = new Map<string, number>()
-  readonly #trace = createHash('sha256')
+  readonly #hash = createHash('sha256')
+  /** Lines of the trace that are not hashed yet. */
+  #lines = ''
+  readonly #names = new Map<string, string>()
   readonly #onTrace: ((line: string) => void) | undefined
   #events = 0
   #faultsEndMs: number
@@ -117,7 +121,7 @@ export class World {
     this.schedule = schedule
     this.#onTrace = onTrace
     this.#random = new Random(schedule.seed).fork('world')
-    forgetOpened()
+    forgetKept()
     mode.isReal = schedule.isReal
     mode.random = this.#random.fork('bytes')
     this.invariants = new Invariants({
@@ -138,7 +142,10 @@ export class World {
       prefixes: new Map(),
     })
     this.peers = schedule.behaviours.map((behaviour, i) => this.#createPeer(i, behaviour))
-    for (const peer of this.peers) this.invariants.trust(peer)
+    this.peers.forEach((peer, i) => {
+      this.#names.set(peer.peerId, `p${i}`)
+      this.invariants.trust(peer)
+    })
     this.#faultsEndMs = START_MS
     this.jobs = schedule.jobs.map((scheduled) => ({
       scheduled,
@@ -180,17 +187,21 @@ export class World {
   trace(what: string, from: string, to: string, bytes: Uint8Array | undefined): void {
     this.#events += 1
     const atMs = this.timeline.nowMs - START_MS
-    this.#trace.update(`${atMs} ${what} ${from} ${to}`)
-    if (bytes !== undefined) this.#trace.update(bytes)
-    if (this.#onTrace === undefined) return
-    const digest = bytes === undefined ? '' : toHex(sha256(bytes)).slice(0, 12)
-    this.#onTrace(`${atMs} ${what} ${this.nameOf(from)} ${this.nameOf(to)} ${digest}`)
+    const digest = bytes === undefined ? '' : digestOf(bytes)
+    const start = `${atMs} ${what} ${this.nameOf(from)} ${this.nameOf(to)} `
+    this.#lines += `${start}${digest}\n`
+    if (this.#lines.length >= LINES_MAX) this.#hashLines()
+    this.#onTrace?.(start + digest.slice(0, 12))
+  }
+
+  #hashLines(): void {
+    this.#hash.update(this.#lines)
+    this.#lines = ''
   }
 
   /** `p0` for the first peer and so on, for people. */
   nameOf(peer: string): string {
-    const index = this.peers.findIndex(({ peerId }) => peerId === peer)
-    return index < 0 ? peer : `p${index}`
+    return this.#names.get(peer) ?? peer
   }
 
   async run(): Promise<Outcome> {
@@ -373,9 +384,10 @@ export class World {
   }
 
   #conclude(jobs: readonly JobOutcome[]): Outcome {
+    this.#hashLines()
     return {
       seed: this.schedule.seed,
-      traceHash: this.#trace.digest('hex'),
+      traceHash: this.#hash.digest('hex'),
       events: this.#events,
       virtualMs: this.timeline.nowMs - START_MS,
       violations: this.invariants.violations,

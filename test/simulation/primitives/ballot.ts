@@ -6,18 +6,11 @@ import * as real from '../../../src/protocol/ballot.js'
 import type { Ballot } from '../../../src/protocol/ballot.js'
 import type { Election } from '../../../src/protocol/election.js'
 import type { PeerId } from '../../../src/wire/ids.js'
+import { Kept } from './kept.js'
 
-export {
-  assertStewards,
-  commitmentsAlpha,
-  keysOf,
-  openFrozen,
-  openingAlpha,
-  sortByAuthor,
-} from '../../../src/protocol/ballot.js'
+export * from '../../../src/protocol/ballot.js'
 
-const KEPT_MAX = 512
-const elections = new Map<string, Election>()
+const elections = new Kept<Election>()
 
 export function electionOf(
   network: string,
@@ -26,9 +19,6 @@ export function electionOf(
   proofs: 'verify' | 'trust',
 ): Election {
   const { offer, frozenBids, frozenOpenings } = ballot
-  const name = [network, offer.id, frozenBids.id, frozenOpenings.id, requester, proofs].join()
-  const known = elections.get(name) ?? real.electionOf(network, ballot, requester, proofs)
-  if (elections.size >= KEPT_MAX) elections.clear()
-  elections.set(name, known)
-  return known
+  const name = `${offer.id}${frozenBids.id}${frozenOpenings.id}${requester}${proofs}`
+  return elections.of(name, () => real.electionOf(network, ballot, requester, proofs))
 }

@@ -6,41 +6,32 @@ import * as real from '../../../src/wire/envelope.js'
 import type { AnyOpened, Opened } from '../../../src/wire/envelope.js'
 import { CtdError } from '../../../src/errors.js'
 import type { MessageKind } from '../../../src/wire/messages.js'
+import { digestOf, toHex } from './ids.js'
+import { Kept } from './kept.js'
+import { mode } from './mode.js'
 
-export { messageId, seal, signedBytes, verifySignature } from '../../../src/wire/envelope.js'
+export * from '../../../src/wire/envelope.js'
 
-const OPENED_MAX = 8192
-const opened = new Map<string, AnyOpened>()
-/** The same by identity: gossip hands every peer the very same bytes. */
-let openedBytes = new WeakMap<Uint8Array, AnyOpened>()
+const OPENED = Symbol('opened')
+/** All simulated peers are of one network, and gossip hands every peer the very same bytes. */
+interface Noted extends Uint8Array {
+  [OPENED]?: AnyOpened
+}
+
+const opened = new Kept<AnyOpened>()
 const signers = new Map<string, real.Signer>()
 
-function nameOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
-}
-
-/** All simulated peers are of one network. One schedule must not find what another one opened under other primitives. */
-export function forgetOpened(): void {
-  opened.clear()
-  openedBytes = new WeakMap()
-}
-
 export function createSigner(seed: Uint8Array): real.Signer {
-  const name = nameOf(seed)
+  const name = toHex(seed)
   const known = signers.get(name) ?? real.createSigner(seed)
   signers.set(name, known)
   return known
 }
 
 export function open(network: string, bytes: Uint8Array): AnyOpened {
-  const same = openedBytes.get(bytes)
-  if (same !== undefined) return same
-  const name = nameOf(bytes)
-  const found = opened.get(name) ?? real.open(network, bytes)
-  if (opened.size >= OPENED_MAX) opened.clear()
-  opened.set(name, found)
-  openedBytes.set(bytes, found)
-  return found
+  if (mode.isReal) return real.open(network, bytes)
+  const noted: Noted = bytes
+  return (noted[OPENED] ??= opened.of(digestOf(bytes), () => real.open(network, bytes)))
 }
 
 export function openAs<K extends MessageKind>(
