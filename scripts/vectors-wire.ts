@@ -35,6 +35,9 @@ const OFFER = {
   stewards: [publicKeyFromPeerId(STEWARD.peerId)],
   diversity: 'operator',
   stewardVrfKeys: [hash('vrf key')],
+  epoch: 0,
+  beacon: new Uint8Array(0),
+  small: false,
 }
 const COMMITMENT = { taskId: hash('task'), attempt: 2, commitment: hash('commitment') }
 const RECEIPT = {
@@ -57,6 +60,7 @@ const RECEIPT = {
   young: true,
   closedMs: 1_800_000_000_000,
   reason: '',
+  view: 0,
 }
 const DECLINE = { offer: hash('offer'), code: 'BUSY', reason: 'beschäftigt ✓' }
 

@@ -4,13 +4,13 @@
 import type { Clock } from '../clock.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
-import { electionOf, openingAlpha } from '../protocol/ballot.js'
+import { electionOf, openingAlpha, seed2Of } from '../protocol/ballot.js'
 import type { Ballot } from '../protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../protocol/election.js'
 import type { Election } from '../protocol/election.js'
 import { stewardsOf } from '../protocol/slot-step.js'
 import { taskIdOf } from '../protocol/task.js'
-import { vrfOutput, vrfProve, vrfPublicKey } from '../protocol/vrf.js'
+import { vrfProve, vrfPublicKey } from '../protocol/vrf.js'
 import { openAs, seal } from '../wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
 import { fromHex, publicKeyFromPeerId, toHex } from '../wire/ids.js'
@@ -281,8 +281,10 @@ export class Executor {
     let before: AnyOpened | undefined = task
     while (before?.kind === 'task') before = record.get(toHex(before.message.previous))
     if (before?.kind !== 'freezeOpenings') return false
-    const output = vrfOutput(frozen.message.vrfProof)
-    const auditPpm = record.offerOf(task.id)?.message.auditPpm ?? 0
+    const offer = record.offerOf(task.id)
+    if (offer === undefined) return false
+    const output = seed2Of(offer, frozen, 'trust')
+    const { auditPpm } = offer.message
     const { slot, seats } = task.message
     const hasStandby = this.#rankingOf(record, task).length > seats
     return output !== undefined && hasStandby && hiddenReplicaDrawn(output, slot, auditPpm)

@@ -138,6 +138,7 @@ function onStandings(
       standings: bids.map((bid) => event.standings.get(bid.author) ?? UNKNOWN_STANDING),
       receiptRoot: event.receiptRoot,
       frozenMs: event.nowMs,
+      view: 0,
     },
     context.signer,
   )
@@ -172,6 +173,7 @@ function closeOpenings(context: AssignmentContext, state: AssignmentState): Assi
     {
       frozenBids: fromHex(frozenBids.id),
       openings: sortByAuthor(state.openings.values()).map((opening) => opening.bytes),
+      view: 0,
     },
     context.signer,
   )

@@ -14,8 +14,9 @@ import {
   utf8,
 } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
-import { elect } from './election.js'
+import { elect, secondSeed } from './election.js'
 import type { Candidate, Election } from './election.js'
+import { isQuorum, membersAt } from './quorum.js'
 import { vrfOutput, vrfVerify } from './vrf.js'
 
 /** The three messages an election follows from. */
@@ -90,8 +91,8 @@ export function electionOf(
   ) {
     throw new CtdError('BALLOT_INVALID', 'the freezes do not belong to the offer')
   }
-  assertStewards(offer, frozenBids.authors)
-  assertStewards(offer, frozenOpenings.authors)
+  assertStewards(offer, frozenBids)
+  assertStewards(offer, frozenOpenings)
   const bids = openFrozen(network, 'bid', frozenBids.message.bids)
   const alpha = openingAlpha(offer, frozenBids.id)
   const candidates = new Map<PeerId, Candidate>()
@@ -146,13 +147,73 @@ export function electionOf(
   })
 }
 
-/** @throws CtdError NOT_A_STEWARD unless enough of the offer's stewards signed: two thirds of them */
-export function assertStewards(offer: Opened<'offer'>, authors: readonly PeerId[]): void {
-  const stewards = new Set(offer.message.stewards.map((key) => peerIdFromPublicKey(key)))
-  const signed = authors.filter((author) => stewards.has(author)).length
-  if (signed !== authors.length || signed * 3 < stewards.size * 2) {
+/** A steward of an offer, with the key its VRF proofs verify under. */
+export interface Steward {
+  readonly peer: PeerId
+  readonly vrfKey: Uint8Array
+}
+
+/** A certificate of any kind, with who signed it and in which view. */
+export interface SignedInView {
+  readonly authors: readonly PeerId[]
+  readonly message: { readonly view: number }
+}
+
+/** The stewards of one view, its leader first. */
+export function stewardsIn(offer: Opened<'offer'>, view: number): readonly Steward[] {
+  const { stewards, stewardVrfKeys } = offer.message
+  const ranked = stewards.map((key, i) => ({
+    peer: peerIdFromPublicKey(key),
+    vrfKey: stewardVrfKeys[i] ?? new Uint8Array(0),
+  }))
+  return membersAt(ranked, view)
+}
+
+/** @throws CtdError NOT_A_STEWARD for whoever is in no view's set */
+export function assertCandidate(offer: Opened<'offer'>, peer: PeerId): void {
+  if (offer.message.stewards.some((key) => peerIdFromPublicKey(key) === peer)) return
+  throw new CtdError('NOT_A_STEWARD', `${peer} is no steward of the offer`)
+}
+
+/**
+ * @throws CtdError NOT_A_STEWARD unless the stewards of the certificate's view signed it, two
+ *   thirds of them at least, and nobody else
+ */
+export function assertStewards(offer: Opened<'offer'>, certificate: SignedInView): void {
+  const members = new Set(stewardsIn(offer, certificate.message.view).map(({ peer }) => peer))
+  const isTheirs = certificate.authors.every((author) => members.has(author))
+  if (!isTheirs || !isQuorum(certificate.authors.length, members.size)) {
     throw new CtdError('NOT_A_STEWARD', 'a certificate is not signed by the stewards of its offer')
   }
+}
+
+/**
+ * The second seed of a task, from the VRF outputs of the stewards that opened over its frozen
+ * commitments. A lone steward's output is the seed itself; of several, a quorum must have opened.
+ *
+ * @param proofs - `trust` reads outputs without checking the proofs
+ * @returns undefined where proofs are missing, too many, or do not verify
+ */
+export function seed2Of(
+  offer: Opened<'offer'>,
+  freeze: Opened<'freezeCommitments'>,
+  proofs: 'verify' | 'trust',
+): Uint8Array | undefined {
+  const { previous, commitments, vrfProofs, view } = freeze.message
+  const members = stewardsIn(offer, view)
+  if (vrfProofs.length !== members.length) return undefined
+  const alpha = commitmentsAlpha(previous, commitments)
+  const outputs: Uint8Array[] = []
+  for (const [i, proof] of vrfProofs.entries()) {
+    if (proof.length === 0) continue
+    const key = members[i]?.vrfKey ?? new Uint8Array(0)
+    const output = proofs === 'verify' ? vrfVerify(key, alpha, proof) : vrfOutput(proof)
+    if (output === undefined) return undefined
+    outputs.push(output)
+  }
+  if (!isQuorum(outputs.length, members.length)) return undefined
+  const [only] = outputs
+  return members.length === 1 ? only : secondSeed(alpha, outputs)
 }
 
 /** The public keys of peers, for lists on the wire. */

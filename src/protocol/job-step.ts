@@ -188,6 +188,9 @@ function onPeersAsked(
       stewards: keysOf([context.signer.peerId]),
       stewardVrfKeys: [vrfPublicKey(context.vrfSecret)],
       diversity: context.diversity,
+      epoch: 0,
+      beacon: new Uint8Array(0),
+      small: false,
     },
     context.signer,
   )

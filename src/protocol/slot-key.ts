@@ -7,7 +7,7 @@ import { toHex } from '../wire/ids.js'
 
 /**
  * The slot key of a message. Of a certificate it does not name the authors: its stewards speak as
- * one, and whoever signs two of them is at fault.
+ * one, and whoever signs two of them in one view is at fault.
  *
  * @returns undefined for kinds that may be repeated
  */
@@ -22,22 +22,22 @@ export function slotKeyOf(opened: AnyOpened): string | undefined {
     case 'decline':
       return `${author}/answer/${toHex(opened.message.offer)}`
     case 'freezeBids':
-      return `${kind}/${toHex(opened.message.offer)}`
+      return `${kind}/${toHex(opened.message.offer)}/${opened.message.view}`
     case 'vrfOpen':
       return `${author}/${kind}/${toHex(opened.message.frozenBids)}`
     case 'freezeOpenings':
-      return `${kind}/${toHex(opened.message.frozenBids)}`
+      return `${kind}/${toHex(opened.message.frozenBids)}/${opened.message.view}`
     case 'commitment':
     case 'reveal':
       return `${author}/${kind}/${toHex(opened.message.taskId)}/${opened.message.attempt}`
     case 'task':
       // One chain for each slot of the batch begins at the frozen openings.
-      return `${kind}/${toHex(opened.message.previous)}/${opened.message.slot}`
+      return `${kind}/${toHex(opened.message.previous)}/${opened.message.slot}/${opened.message.view}`
     case 'freezeCommitments':
     case 'freezeReveals':
-      return `${kind}/${toHex(opened.message.previous)}`
+      return `${kind}/${toHex(opened.message.previous)}/${opened.message.view}`
     case 'receipt':
-      return `${kind}/${toHex(opened.message.previous)}/${opened.message.slot}`
+      return `${kind}/${toHex(opened.message.previous)}/${opened.message.slot}/${opened.message.view}`
     case 'jobEnd':
       return `${author}/${kind}/${toHex(opened.message.jobId)}`
     default:

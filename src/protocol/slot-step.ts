@@ -16,14 +16,14 @@ import type {
   Loss,
   SlotState,
 } from './assignment.js'
-import { commitmentsAlpha, keysOf, sortByAuthor } from './ballot.js'
+import { commitmentsAlpha, keysOf, seed2Of, sortByAuthor } from './ballot.js'
 import { differenceOf } from './difference.js'
 import { hiddenReplicaDrawn } from './election.js'
 import { describeLosses, isProgramFailure } from './failure.js'
 import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
 import type { SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
-import { vrfOutput, vrfProve } from './vrf.js'
+import { vrfProve } from './vrf.js'
 
 /** The slot's ranking; empty before the election. */
 export function rankingOf(state: AssignmentState, slot: SlotState): readonly PeerId[] {
@@ -84,6 +84,7 @@ function call(
       inputs: slot.inputs,
       providers: keysOf(slot.providers),
       calledMs: nowMs,
+      view: 0,
     },
     context.signer,
   )
@@ -284,7 +285,7 @@ function freezeCommitments(
   const frozen = seal(
     context.network,
     'freezeCommitments',
-    { previous, commitments, vrfProof },
+    { previous, commitments, vrfProofs: [vrfProof], view: 0 },
     context.signer,
   )
   const isFirst = slot.frozenCommitments === undefined
@@ -292,7 +293,7 @@ function freezeCommitments(
   append(slot, frozen)
   const committed = [...slot.commitments.keys()]
   const effects: AssignmentEffect[] = [{ type: 'publish', opened: frozen, to: committed }]
-  const seed2 = vrfOutput(vrfProof) ?? new Uint8Array(64)
+  const seed2 = seed2Of(state.offer, frozen, 'trust') ?? new Uint8Array(64)
   const hasStandby = rankingOf(state, slot).length > slot.seats
   const { auditPpm } = state.offer.message
   if (isFirst && hasStandby && hiddenReplicaDrawn(seed2, slot.index, auditPpm)) {
@@ -321,6 +322,7 @@ function freezeReveals(
     {
       previous: fromHex(slot.frozenCommitments.id),
       reveals: sortByAuthor(slot.reveals.values()).map((opened) => opened.bytes),
+      view: 0,
     },
     context.signer,
   )
@@ -406,6 +408,7 @@ function close(
       young: election.young,
       closedMs: nowMs,
       reason: failure === undefined ? '' : `${failure.code}: ${failure.reason}`.slice(0, 500),
+      view: 0,
     },
     context.signer,
   )

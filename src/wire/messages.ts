@@ -3,7 +3,15 @@
  * on its own. What fails here is the sender's fault at any time and in any state.
  */
 import { Capability } from './generated/capability.js'
-import { Bid, Decline, FreezeBids, FreezeOpenings, Offer, VrfOpen } from './generated/election.js'
+import {
+  Acknowledgement,
+  Bid,
+  Decline,
+  FreezeBids,
+  FreezeOpenings,
+  Offer,
+  VrfOpen,
+} from './generated/election.js'
 import { JobEnd, JobManifest } from './generated/job.js'
 import {
   Commitment,
@@ -37,6 +45,7 @@ export interface Messages {
   reveal: Reveal
   freezeReveals: FreezeReveals
   receipt: Receipt
+  acknowledgement: Acknowledgement
 }
 export type MessageKind = keyof Messages
 
@@ -61,6 +70,9 @@ const isText = (text: string): boolean => text.length <= LIMITS.textBytes
 /** Bytes, not characters: 64 bids with their texts must fit into one freeze. */
 const isShortUtf8 = (text: string): boolean => Buffer.byteLength(text) <= LIMITS.textBytes
 const upTo = (items: readonly unknown[], max: number): boolean => items.length <= max
+const isView = (view: number): boolean => view < LIMITS.stewardViews
+/** Kinds of messages that stewards acknowledge. */
+const ACKNOWLEDGED: readonly number[] = [5, 8, 13, 15]
 
 const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
   capability: {
@@ -113,10 +125,13 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       m.replicas >= LIMITS.replicasMin &&
       m.replicas <= LIMITS.replicasPerTask &&
       m.stewards.length >= 1 &&
-      upTo(m.stewards, LIMITS.stewardsPerOffer) &&
+      upTo(m.stewards, LIMITS.stewardCandidates) &&
       m.stewards.every(is32) &&
+      new Set(m.stewards.map((key) => Buffer.from(key).toString('hex'))).size ===
+        m.stewards.length &&
       m.stewardVrfKeys.length === m.stewards.length &&
       m.stewardVrfKeys.every(is32) &&
+      (m.beacon.length === 32 || (m.beacon.length === 0 && m.epoch === 0)) &&
       m.requirements !== undefined,
   },
   bid: {
@@ -140,7 +155,10 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     maxBytes: LIMITS.envelopeBytes,
     certificate: true,
     check: (m) =>
-      is32(m.offer) && m.bids.length === m.standings.length && upTo(m.bids, LIMITS.bidsPerOffer),
+      is32(m.offer) &&
+      m.bids.length === m.standings.length &&
+      upTo(m.bids, LIMITS.bidsPerOffer) &&
+      isView(m.view),
   },
   vrfOpen: {
     id: 8,
@@ -154,7 +172,7 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     codec: FreezeOpenings,
     maxBytes: LIMITS.envelopeBytes,
     certificate: true,
-    check: (m) => is32(m.frozenBids) && upTo(m.openings, LIMITS.bidsPerOffer),
+    check: (m) => is32(m.frozenBids) && upTo(m.openings, LIMITS.bidsPerOffer) && isView(m.view),
   },
   task: {
     id: 10,
@@ -168,7 +186,8 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       upTo(m.inputs, LIMITS.inputsPerTask) &&
       m.inputs.every((input) => is32(input.digest) && isText(input.name)) &&
       upTo(m.providers, LIMITS.providersPerTask) &&
-      m.providers.every(is32),
+      m.providers.every(is32) &&
+      isView(m.view),
   },
   heartbeat: {
     id: 11,
@@ -197,7 +216,11 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     maxBytes: 16 * KiB,
     certificate: true,
     check: (m) =>
-      is32(m.previous) && m.vrfProof.length === 80 && upTo(m.commitments, LIMITS.replicasPerTask),
+      is32(m.previous) &&
+      upTo(m.vrfProofs, LIMITS.stewardsPerOffer) &&
+      m.vrfProofs.every((proof) => proof.length === 80 || proof.length === 0) &&
+      upTo(m.commitments, LIMITS.replicasPerTask) &&
+      isView(m.view),
   },
   reveal: {
     id: 15,
@@ -216,7 +239,7 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     codec: FreezeReveals,
     maxBytes: LIMITS.envelopeBytes,
     certificate: true,
-    check: (m) => is32(m.previous) && upTo(m.reveals, LIMITS.replicasPerTask),
+    check: (m) => is32(m.previous) && upTo(m.reveals, LIMITS.replicasPerTask) && isView(m.view),
   },
   receipt: {
     id: 17,
@@ -231,8 +254,24 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       ['accepted', 'rejected'].includes(m.verdict) &&
       upTo(m.executors, LIMITS.bidsPerOffer) &&
       m.executors.every((executor) => is32(executor.peer) && is32(executor.operator)) &&
-      isText(m.reason),
+      isText(m.reason) &&
+      isView(m.view),
   },
+  acknowledgement: {
+    id: 18,
+    codec: Acknowledgement,
+    maxBytes: 512,
+    certificate: false,
+    check: (m) => is32(m.offer) && is32(m.stage) && isView(m.view) && isAcknowledged(m),
+  },
+}
+
+/** Either of a message, or (kind 0) the word in which view a steward is. */
+function isAcknowledged(m: Acknowledgement): boolean {
+  if (m.kind === 0) {
+    return m.message.length === 0 && m.author.length === 0 && m.attempt === 0
+  }
+  return ACKNOWLEDGED.includes(m.kind) && is32(m.message) && is32(m.author) && m.view === 0
 }
 
 const KIND_BY_ID = new Map<number, MessageKind>(

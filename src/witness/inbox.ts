@@ -5,7 +5,7 @@
 import type { Clock } from '../clock.js'
 import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
-import { assertStewards } from '../protocol/ballot.js'
+import { assertCandidate, assertStewards } from '../protocol/ballot.js'
 import { assertManifest } from '../protocol/manifest.js'
 import { slotKeyOf } from '../protocol/slot-key.js'
 import { taskIdOf } from '../protocol/task.js'
@@ -323,6 +323,7 @@ function waitKey(opened: AnyOpened): string {
     case 'bid':
     case 'decline':
     case 'freezeBids':
+    case 'acknowledgement':
       return toHex(opened.message.offer)
     case 'vrfOpen':
     case 'freezeOpenings':
@@ -346,10 +347,12 @@ function assertAuthority(record: JobRecord, opened: AnyOpened): void {
     if (opened.author === record.manifest.author) return
     throw new CtdError('NOT_THE_REQUESTER', `${opened.kind} by another than the requester`)
   }
-  if (!isCertificate(opened.kind)) return
+  const { authors, kind, message } = opened
+  if (!isCertificate(kind) && kind !== 'acknowledgement') return
   const offer = record.offerOf(predecessorIn(record, opened) ?? '')
-  if (offer === undefined) throw new CtdError('NOT_A_STEWARD', 'a certificate without an offer')
-  assertStewards(offer, opened.authors)
+  if (offer === undefined) throw new CtdError('NOT_A_STEWARD', `${kind} without an offer`)
+  if (kind === 'acknowledgement') assertCandidate(offer, opened.author)
+  else if ('view' in message) assertStewards(offer, { authors, message })
 }
 
 function rememberKey<K, T>(map: Map<K, T>, key: K, value: T, max: number): void {

@@ -99,6 +99,10 @@ function countedAs(opened: AnyOpened): { readonly key: string; readonly max: num
   if (opened.kind === 'bid' || opened.kind === 'decline') {
     return { key: toHex(opened.message.offer), max: LIMITS.answersPerOffer }
   }
+  if (opened.kind === 'acknowledgement') {
+    const key = `${opened.author}/${toHex(opened.message.offer)}`
+    return { key, max: LIMITS.acknowledgementsPerSteward }
+  }
   if (opened.kind !== 'failure') return undefined
   const key = `${opened.author}/${toHex(opened.message.taskId)}`
   return { key, max: LIMITS.failuresPerAuthor }
@@ -127,6 +131,7 @@ export function predecessorIn(record: JobRecord, opened: AnyOpened): string | un
     case 'bid':
     case 'decline':
     case 'freezeBids':
+    case 'acknowledgement':
       return toHex(opened.message.offer)
     case 'vrfOpen':
     case 'freezeOpenings':

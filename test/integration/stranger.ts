@@ -136,6 +136,9 @@ export class Stranger {
         stewards: [key],
         stewardVrfKeys: [this.#vrfKey],
         diversity: 'operator',
+        epoch: 0,
+        beacon: new Uint8Array(0),
+        small: false,
       },
       this.#signer,
     )

@@ -113,7 +113,7 @@ describe('an envelope', () => {
   })
 
   it('names a certificate alike whichever steward signed first', () => {
-    const message = { frozenBids: sha256(), openings: [] }
+    const message = { frozenBids: sha256(), openings: [], view: 0 }
     const one = seal(NETWORK, 'freezeOpenings', message, signer)
     const two = seal(NETWORK, 'freezeOpenings', message, other)
     assert.equal(one.id, two.id)
@@ -125,7 +125,7 @@ describe('an envelope', () => {
   })
 
   it('is refused with ENVELOPE_MALFORMED when a certificate has more signatures than stewards can be', () => {
-    const message = { frozenBids: sha256(), openings: [] }
+    const message = { frozenBids: sha256(), openings: [], view: 0 }
     const signatures = Array.from({ length: LIMITS.stewardsPerOffer + 1 }, (_, i) => {
       const { bytes } = seal(NETWORK, 'freezeOpenings', message, createSigner(sha256(utf8(`${i}`))))
       return Envelope.decode(bytes).signatures[0]!
@@ -142,11 +142,11 @@ describe('an envelope', () => {
 
 describe('a message', () => {
   it('of every kind has its number, and numbers do not repeat', () => {
-    const kinds = Array.from({ length: 17 }, (_, i) => kindOf(i + 1))
+    const kinds = Array.from({ length: 18 }, (_, i) => kindOf(i + 1))
     assert.ok(kinds.every((kind) => kind !== undefined))
-    assert.equal(new Set(kinds).size, 17)
+    assert.equal(new Set(kinds).size, 18)
     assert.equal(kindOf(0), undefined)
-    assert.equal(kindOf(18), undefined)
+    assert.equal(kindOf(19), undefined)
     assert.equal(isCertificate('receipt'), true)
     assert.equal(isCertificate('reveal'), false)
   })

@@ -18,6 +18,7 @@ function frozenOpenings(signer: Signer, bids: string, openings: number): Opened<
   const message = {
     frozenBids: sha256(utf8(bids)),
     openings: Array.from({ length: openings }, () => utf8('opening')),
+    view: 0,
   }
   return seal(NETWORK, 'freezeOpenings', message, signer)
 }

@@ -4,7 +4,7 @@
  * two rigs with the same options exchange the same bytes.
  */
 import type { AssignmentEvent, Collected } from '../../src/protocol/assignment.js'
-import { electionOf, openingAlpha } from '../../src/protocol/ballot.js'
+import { electionOf, openingAlpha, seed2Of } from '../../src/protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../../src/protocol/election.js'
 import type { Election } from '../../src/protocol/election.js'
 import { encodeSpec } from '../../src/protocol/job-spec.js'
@@ -19,7 +19,7 @@ import { NEWCOMER } from '../../src/protocol/reputation.js'
 import { verifySlot } from '../../src/protocol/slot-chain.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import { commitmentOf, taskIdOf } from '../../src/protocol/task.js'
-import { deriveVrfSecret, vrfOutput, vrfProve, vrfPublicKey } from '../../src/protocol/vrf.js'
+import { deriveVrfSecret, vrfProve, vrfPublicKey } from '../../src/protocol/vrf.js'
 import { createSigner, openAs, seal } from '../../src/wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../../src/wire/envelope.js'
 import { encodeFolder, parseFolder, smallBlobDigest } from '../../src/wire/folder.js'
@@ -594,8 +594,10 @@ export class Rig {
     let before: AnyOpened | undefined = task
     while (before?.kind === 'task') before = this.record.get(toHex(before.message.previous))
     if (before?.kind !== 'freezeOpenings' || task?.kind !== 'task') return false
-    const output = vrfOutput(frozen.message.vrfProof)
-    const auditPpm = this.record.offerOf(task.id)?.message.auditPpm ?? 0
+    const offer = this.record.offerOf(task.id)
+    if (offer === undefined) return false
+    const output = seed2Of(offer, frozen, 'trust')
+    const { auditPpm } = offer.message
     const hasStandby = this.rankingOf(task).length > task.message.seats
     const { slot } = task.message
     return output !== undefined && hasStandby && hiddenReplicaDrawn(output, slot, auditPpm)

@@ -6,7 +6,7 @@ import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import { vrfProve } from '../../src/protocol/vrf.js'
 import { seal } from '../../src/wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../../src/wire/envelope.js'
-import { fromHex, publicKeyFromPeerId, toHex } from '../../src/wire/ids.js'
+import { fromHex, publicKeyFromPeerId } from '../../src/wire/ids.js'
 import type { Messages } from '../../src/wire/messages.js'
 import { honest, NETWORK, Rig, RUN_SPEC } from './rig.js'
 import type { RigOptions } from './rig.js'
@@ -90,12 +90,12 @@ class Forger {
       case 'freezeCommitments': {
         const change = this.#changes.freezeCommitments ?? ((message) => message)
         const message = change({ ...opened.message, previous: link! }, nth)
-        const isProofKept = toHex(message.vrfProof) === toHex(opened.message.vrfProof)
+        const isProofKept = message.vrfProofs === opened.message.vrfProofs
         const alpha = commitmentsAlpha(message.previous, message.commitments)
-        const vrfProof = isProofKept
-          ? vrfProve(this.#rig.context.vrfSecret, alpha)
-          : message.vrfProof
-        return seal(NETWORK, 'freezeCommitments', { ...message, vrfProof }, this.#rig.requester)
+        const vrfProofs = isProofKept
+          ? [vrfProve(this.#rig.context.vrfSecret, alpha)]
+          : message.vrfProofs
+        return seal(NETWORK, 'freezeCommitments', { ...message, vrfProofs }, this.#rig.requester)
       }
       case 'freezeReveals':
         return this.#seal('freezeReveals', { ...opened.message, previous: link! }, nth)
@@ -208,7 +208,7 @@ describe('the chain of a slot', () => {
         ),
       }),
     })
-    refuses('VRF_INVALID', { freezeCommitments: (message) => ({ ...message, vrfProof: proof }) })
+    refuses('VRF_INVALID', { freezeCommitments: (message) => ({ ...message, vrfProofs: [proof] }) })
   })
 
   it('is refused when a bidder is left out of the openings to move the lottery', () => {

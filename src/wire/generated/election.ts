@@ -198,6 +198,9 @@ export interface Offer {
   stewards: Uint8Array[]
   diversity: string
   stewardVrfKeys: Uint8Array[]
+  epoch: number
+  beacon: Uint8Array
+  small: boolean
 }
 
 export namespace Offer {
@@ -274,6 +277,21 @@ export namespace Offer {
           }
         }
 
+        if ((obj.epoch != null && obj.epoch !== 0)) {
+          w.uint32(104)
+          w.uint64Number(obj.epoch)
+        }
+
+        if ((obj.beacon != null && obj.beacon.byteLength > 0)) {
+          w.uint32(114)
+          w.bytes(obj.beacon)
+        }
+
+        if ((obj.small != null && obj.small !== false)) {
+          w.uint32(120)
+          w.bool(obj.small)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -289,7 +307,10 @@ export namespace Offer {
           auditPpm: 0,
           stewards: [],
           diversity: '',
-          stewardVrfKeys: []
+          stewardVrfKeys: [],
+          epoch: 0,
+          beacon: uint8ArrayAlloc(0),
+          small: false
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -354,6 +375,18 @@ export namespace Offer {
               }
 
               obj.stewardVrfKeys.push(reader.bytes())
+              break
+            }
+            case 13: {
+              obj.epoch = reader.uint64Number()
+              break
+            }
+            case 14: {
+              obj.beacon = reader.bytes()
+              break
+            }
+            case 15: {
+              obj.small = reader.bool()
               break
             }
             default: {
@@ -476,6 +509,27 @@ export namespace Offer {
 
               break
             }
+            case 13: {
+              yield {
+                field: `${prefix}.epoch`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 14: {
+              yield {
+                field: `${prefix}.beacon`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 15: {
+              yield {
+                field: `${prefix}.small`,
+                value: reader.bool()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -570,6 +624,21 @@ export namespace Offer {
     value: Uint8Array
   }
 
+  export interface OfferEpochFieldEvent {
+    field: '$.epoch'
+    value: number
+  }
+
+  export interface OfferBeaconFieldEvent {
+    field: '$.beacon'
+    value: Uint8Array
+  }
+
+  export interface OfferSmallFieldEvent {
+    field: '$.small'
+    value: boolean
+  }
+
   export function encode (obj: Partial<Offer>): Uint8Array {
     return encodeMessage(obj, Offer.codec())
   }
@@ -578,7 +647,7 @@ export namespace Offer {
     return decodeMessage(buf, Offer.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Offer>): Generator<OfferJobIdFieldEvent | OfferBatchFieldEvent | OfferAttemptFieldEvent | OfferSlotsFieldEvent | OfferReplicasFieldEvent | OfferRequirementsMemoryMibFieldEvent | OfferRequirementsDiskMibFieldEvent | OfferRequirementsGpusFieldEvent | OfferRequirementsVramMibFieldEvent | OfferRequirementsIsolationFieldEvent | OfferBidWindowMsFieldEvent | OfferOpenWindowMsFieldEvent | OfferAuditPpmFieldEvent | OfferStewardsFieldEvent | OfferDiversityFieldEvent | OfferStewardVrfKeysFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Offer>): Generator<OfferJobIdFieldEvent | OfferBatchFieldEvent | OfferAttemptFieldEvent | OfferSlotsFieldEvent | OfferReplicasFieldEvent | OfferRequirementsMemoryMibFieldEvent | OfferRequirementsDiskMibFieldEvent | OfferRequirementsGpusFieldEvent | OfferRequirementsVramMibFieldEvent | OfferRequirementsIsolationFieldEvent | OfferBidWindowMsFieldEvent | OfferOpenWindowMsFieldEvent | OfferAuditPpmFieldEvent | OfferStewardsFieldEvent | OfferDiversityFieldEvent | OfferStewardVrfKeysFieldEvent | OfferEpochFieldEvent | OfferBeaconFieldEvent | OfferSmallFieldEvent> {
     return streamMessage(buf, Offer.codec(), opts)
   }
 }
@@ -1132,6 +1201,7 @@ export interface FreezeBids {
   standings: Standing[]
   receiptRoot: Uint8Array
   frozenMs: number
+  view: number
 }
 
 export namespace FreezeBids {
@@ -1173,6 +1243,11 @@ export namespace FreezeBids {
           w.uint64Number(obj.frozenMs)
         }
 
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(48)
+          w.uint32(obj.view)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -1182,7 +1257,8 @@ export namespace FreezeBids {
           bids: [],
           standings: [],
           receiptRoot: uint8ArrayAlloc(0),
-          frozenMs: 0
+          frozenMs: 0,
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1219,6 +1295,10 @@ export namespace FreezeBids {
             }
             case 5: {
               obj.frozenMs = reader.uint64Number()
+              break
+            }
+            case 6: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -1295,6 +1375,13 @@ export namespace FreezeBids {
               }
               break
             }
+            case 6: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1364,6 +1451,11 @@ export namespace FreezeBids {
     value: number
   }
 
+  export interface FreezeBidsViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
   export function encode (obj: Partial<FreezeBids>): Uint8Array {
     return encodeMessage(obj, FreezeBids.codec())
   }
@@ -1372,7 +1464,7 @@ export namespace FreezeBids {
     return decodeMessage(buf, FreezeBids.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeBids>): Generator<FreezeBidsOfferFieldEvent | FreezeBidsBidsFieldEvent | FreezeBidsStandingsReliabilityPpmFieldEvent | FreezeBidsStandingsAvailabilityPpmFieldEvent | FreezeBidsStandingsSpeedPpmFieldEvent | FreezeBidsStandingsEstablishedFieldEvent | FreezeBidsStandingsExcludedFieldEvent | FreezeBidsStandingsAddressPrefixFieldEvent | FreezeBidsReceiptRootFieldEvent | FreezeBidsFrozenMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeBids>): Generator<FreezeBidsOfferFieldEvent | FreezeBidsBidsFieldEvent | FreezeBidsStandingsReliabilityPpmFieldEvent | FreezeBidsStandingsAvailabilityPpmFieldEvent | FreezeBidsStandingsSpeedPpmFieldEvent | FreezeBidsStandingsEstablishedFieldEvent | FreezeBidsStandingsExcludedFieldEvent | FreezeBidsStandingsAddressPrefixFieldEvent | FreezeBidsReceiptRootFieldEvent | FreezeBidsFrozenMsFieldEvent | FreezeBidsViewFieldEvent> {
     return streamMessage(buf, FreezeBids.codec(), opts)
   }
 }
@@ -1492,6 +1584,7 @@ export namespace VrfOpen {
 export interface FreezeOpenings {
   frozenBids: Uint8Array
   openings: Uint8Array[]
+  view: number
 }
 
 export namespace FreezeOpenings {
@@ -1516,13 +1609,19 @@ export namespace FreezeOpenings {
           }
         }
 
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.view)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
       }, (reader, length, opts = {}) => {
         const obj: any = {
           frozenBids: uint8ArrayAlloc(0),
-          openings: []
+          openings: [],
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1541,6 +1640,10 @@ export namespace FreezeOpenings {
               }
 
               obj.openings.push(reader.bytes())
+              break
+            }
+            case 3: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -1584,6 +1687,13 @@ export namespace FreezeOpenings {
 
               break
             }
+            case 3: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1607,6 +1717,11 @@ export namespace FreezeOpenings {
     value: Uint8Array
   }
 
+  export interface FreezeOpeningsViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
   export function encode (obj: Partial<FreezeOpenings>): Uint8Array {
     return encodeMessage(obj, FreezeOpenings.codec())
   }
@@ -1615,7 +1730,257 @@ export namespace FreezeOpenings {
     return decodeMessage(buf, FreezeOpenings.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeOpenings>): Generator<FreezeOpeningsFrozenBidsFieldEvent | FreezeOpeningsOpeningsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeOpenings>): Generator<FreezeOpeningsFrozenBidsFieldEvent | FreezeOpeningsOpeningsFieldEvent | FreezeOpeningsViewFieldEvent> {
     return streamMessage(buf, FreezeOpenings.codec(), opts)
+  }
+}
+
+export interface Acknowledgement {
+  offer: Uint8Array
+  message: Uint8Array
+  receivedMs: number
+  kind: number
+  author: Uint8Array
+  stage: Uint8Array
+  attempt: number
+  view: number
+}
+
+export namespace Acknowledgement {
+  let _codec: Codec<Acknowledgement>
+
+  export const codec = (): Codec<Acknowledgement> => {
+    if (_codec == null) {
+      _codec = message<Acknowledgement>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.offer != null && obj.offer.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.offer)
+        }
+
+        if ((obj.message != null && obj.message.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.message)
+        }
+
+        if ((obj.receivedMs != null && obj.receivedMs !== 0)) {
+          w.uint32(24)
+          w.uint64Number(obj.receivedMs)
+        }
+
+        if ((obj.kind != null && obj.kind !== 0)) {
+          w.uint32(32)
+          w.uint32(obj.kind)
+        }
+
+        if ((obj.author != null && obj.author.byteLength > 0)) {
+          w.uint32(42)
+          w.bytes(obj.author)
+        }
+
+        if ((obj.stage != null && obj.stage.byteLength > 0)) {
+          w.uint32(50)
+          w.bytes(obj.stage)
+        }
+
+        if ((obj.attempt != null && obj.attempt !== 0)) {
+          w.uint32(56)
+          w.uint32(obj.attempt)
+        }
+
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(64)
+          w.uint32(obj.view)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          offer: uint8ArrayAlloc(0),
+          message: uint8ArrayAlloc(0),
+          receivedMs: 0,
+          kind: 0,
+          author: uint8ArrayAlloc(0),
+          stage: uint8ArrayAlloc(0),
+          attempt: 0,
+          view: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.offer = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.message = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.receivedMs = reader.uint64Number()
+              break
+            }
+            case 4: {
+              obj.kind = reader.uint32()
+              break
+            }
+            case 5: {
+              obj.author = reader.bytes()
+              break
+            }
+            case 6: {
+              obj.stage = reader.bytes()
+              break
+            }
+            case 7: {
+              obj.attempt = reader.uint32()
+              break
+            }
+            case 8: {
+              obj.view = reader.uint32()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.offer`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.message`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.receivedMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.kind`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.author`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 6: {
+              yield {
+                field: `${prefix}.stage`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 7: {
+              yield {
+                field: `${prefix}.attempt`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 8: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface AcknowledgementOfferFieldEvent {
+    field: '$.offer'
+    value: Uint8Array
+  }
+
+  export interface AcknowledgementMessageFieldEvent {
+    field: '$.message'
+    value: Uint8Array
+  }
+
+  export interface AcknowledgementReceivedMsFieldEvent {
+    field: '$.receivedMs'
+    value: number
+  }
+
+  export interface AcknowledgementKindFieldEvent {
+    field: '$.kind'
+    value: number
+  }
+
+  export interface AcknowledgementAuthorFieldEvent {
+    field: '$.author'
+    value: Uint8Array
+  }
+
+  export interface AcknowledgementStageFieldEvent {
+    field: '$.stage'
+    value: Uint8Array
+  }
+
+  export interface AcknowledgementAttemptFieldEvent {
+    field: '$.attempt'
+    value: number
+  }
+
+  export interface AcknowledgementViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
+  export function encode (obj: Partial<Acknowledgement>): Uint8Array {
+    return encodeMessage(obj, Acknowledgement.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Acknowledgement>): Acknowledgement {
+    return decodeMessage(buf, Acknowledgement.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Acknowledgement>): Generator<AcknowledgementOfferFieldEvent | AcknowledgementMessageFieldEvent | AcknowledgementReceivedMsFieldEvent | AcknowledgementKindFieldEvent | AcknowledgementAuthorFieldEvent | AcknowledgementStageFieldEvent | AcknowledgementAttemptFieldEvent | AcknowledgementViewFieldEvent> {
+    return streamMessage(buf, Acknowledgement.codec(), opts)
   }
 }

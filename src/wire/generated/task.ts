@@ -172,6 +172,7 @@ export interface Task {
   inputs: TaskInput[]
   providers: Uint8Array[]
   calledMs: number
+  view: number
 }
 
 export namespace Task {
@@ -233,6 +234,11 @@ export namespace Task {
           w.uint64Number(obj.calledMs)
         }
 
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(80)
+          w.uint32(obj.view)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -246,7 +252,8 @@ export namespace Task {
           seats: 0,
           inputs: [],
           providers: [],
-          calledMs: 0
+          calledMs: 0,
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -299,6 +306,10 @@ export namespace Task {
             }
             case 9: {
               obj.calledMs = reader.uint64Number()
+              break
+            }
+            case 10: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -403,6 +414,13 @@ export namespace Task {
               }
               break
             }
+            case 10: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -480,6 +498,11 @@ export namespace Task {
     value: number
   }
 
+  export interface TaskViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
   export function encode (obj: Partial<Task>): Uint8Array {
     return encodeMessage(obj, Task.codec())
   }
@@ -488,7 +511,7 @@ export namespace Task {
     return decodeMessage(buf, Task.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Generator<TaskPreviousFieldEvent | TaskJobIdFieldEvent | TaskBatchFieldEvent | TaskSlotFieldEvent | TaskAttemptFieldEvent | TaskSeatsFieldEvent | TaskInputsNameFieldEvent | TaskInputsDigestFieldEvent | TaskInputsSizeBytesFieldEvent | TaskInputsFolderFieldEvent | TaskProvidersFieldEvent | TaskCalledMsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Generator<TaskPreviousFieldEvent | TaskJobIdFieldEvent | TaskBatchFieldEvent | TaskSlotFieldEvent | TaskAttemptFieldEvent | TaskSeatsFieldEvent | TaskInputsNameFieldEvent | TaskInputsDigestFieldEvent | TaskInputsSizeBytesFieldEvent | TaskInputsFolderFieldEvent | TaskProvidersFieldEvent | TaskCalledMsFieldEvent | TaskViewFieldEvent> {
     return streamMessage(buf, Task.codec(), opts)
   }
 }
@@ -947,7 +970,8 @@ export namespace Commitment {
 export interface FreezeCommitments {
   previous: Uint8Array
   commitments: Uint8Array[]
-  vrfProof: Uint8Array
+  vrfProofs: Uint8Array[]
+  view: number
 }
 
 export namespace FreezeCommitments {
@@ -972,9 +996,16 @@ export namespace FreezeCommitments {
           }
         }
 
-        if ((obj.vrfProof != null && obj.vrfProof.byteLength > 0)) {
-          w.uint32(26)
-          w.bytes(obj.vrfProof)
+        if (obj.vrfProofs != null && obj.vrfProofs.length > 0) {
+          for (const value of obj.vrfProofs) {
+            w.uint32(26)
+            w.bytes(value)
+          }
+        }
+
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(32)
+          w.uint32(obj.view)
         }
 
         if (opts.lengthDelimited !== false) {
@@ -984,7 +1015,8 @@ export namespace FreezeCommitments {
         const obj: any = {
           previous: uint8ArrayAlloc(0),
           commitments: [],
-          vrfProof: uint8ArrayAlloc(0)
+          vrfProofs: [],
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1006,7 +1038,15 @@ export namespace FreezeCommitments {
               break
             }
             case 3: {
-              obj.vrfProof = reader.bytes()
+              if (opts.limits?.vrfProofs != null && obj.vrfProofs.length === opts.limits.vrfProofs) {
+                throw new MaxLengthError('Decode error - repeated field "vrfProofs" had too many elements')
+              }
+
+              obj.vrfProofs.push(reader.bytes())
+              break
+            }
+            case 4: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -1019,7 +1059,8 @@ export namespace FreezeCommitments {
         return obj
       }, function * (reader, length, prefix, opts = {}) {
         const obj = {
-          commitments: 0
+          commitments: 0,
+          vrfProofs: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1051,9 +1092,24 @@ export namespace FreezeCommitments {
               break
             }
             case 3: {
+              if (opts.limits?.vrfProofs != null && obj.vrfProofs === opts.limits.vrfProofs) {
+                throw new MaxLengthError('Streaming decode error - repeated field "vrfProofs" had too many elements')
+              }
+
               yield {
-                field: `${prefix}.vrfProof`,
+                field: `${prefix}.vrfProofs[]`,
+                index: obj.vrfProofs,
                 value: reader.bytes()
+              }
+
+              obj.vrfProofs++
+
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
               }
               break
             }
@@ -1080,9 +1136,15 @@ export namespace FreezeCommitments {
     value: Uint8Array
   }
 
-  export interface FreezeCommitmentsVrfProofFieldEvent {
-    field: '$.vrfProof'
+  export interface FreezeCommitmentsVrfProofsFieldEvent {
+    field: '$.vrfProofs[]'
+    index: number
     value: Uint8Array
+  }
+
+  export interface FreezeCommitmentsViewFieldEvent {
+    field: '$.view'
+    value: number
   }
 
   export function encode (obj: Partial<FreezeCommitments>): Uint8Array {
@@ -1093,7 +1155,7 @@ export namespace FreezeCommitments {
     return decodeMessage(buf, FreezeCommitments.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeCommitments>): Generator<FreezeCommitmentsPreviousFieldEvent | FreezeCommitmentsCommitmentsFieldEvent | FreezeCommitmentsVrfProofFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeCommitments>): Generator<FreezeCommitmentsPreviousFieldEvent | FreezeCommitmentsCommitmentsFieldEvent | FreezeCommitmentsVrfProofsFieldEvent | FreezeCommitmentsViewFieldEvent> {
     return streamMessage(buf, FreezeCommitments.codec(), opts)
   }
 }
@@ -1328,6 +1390,7 @@ export namespace Reveal {
 export interface FreezeReveals {
   previous: Uint8Array
   reveals: Uint8Array[]
+  view: number
 }
 
 export namespace FreezeReveals {
@@ -1352,13 +1415,19 @@ export namespace FreezeReveals {
           }
         }
 
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.view)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
       }, (reader, length, opts = {}) => {
         const obj: any = {
           previous: uint8ArrayAlloc(0),
-          reveals: []
+          reveals: [],
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1377,6 +1446,10 @@ export namespace FreezeReveals {
               }
 
               obj.reveals.push(reader.bytes())
+              break
+            }
+            case 3: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -1420,6 +1493,13 @@ export namespace FreezeReveals {
 
               break
             }
+            case 3: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1443,6 +1523,11 @@ export namespace FreezeReveals {
     value: Uint8Array
   }
 
+  export interface FreezeRevealsViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
   export function encode (obj: Partial<FreezeReveals>): Uint8Array {
     return encodeMessage(obj, FreezeReveals.codec())
   }
@@ -1451,7 +1536,7 @@ export namespace FreezeReveals {
     return decodeMessage(buf, FreezeReveals.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): Generator<FreezeRevealsPreviousFieldEvent | FreezeRevealsRevealsFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): Generator<FreezeRevealsPreviousFieldEvent | FreezeRevealsRevealsFieldEvent | FreezeRevealsViewFieldEvent> {
     return streamMessage(buf, FreezeReveals.codec(), opts)
   }
 }
@@ -1649,6 +1734,7 @@ export interface Receipt {
   young: boolean
   closedMs: number
   reason: string
+  view: number
 }
 
 export namespace Receipt {
@@ -1718,6 +1804,11 @@ export namespace Receipt {
           w.string(obj.reason)
         }
 
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(96)
+          w.uint32(obj.view)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -1733,7 +1824,8 @@ export namespace Receipt {
           executors: [],
           young: false,
           closedMs: 0,
-          reason: ''
+          reason: '',
+          view: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1790,6 +1882,10 @@ export namespace Receipt {
             }
             case 11: {
               obj.reason = reader.string()
+              break
+            }
+            case 12: {
+              obj.view = reader.uint32()
               break
             }
             default: {
@@ -1899,6 +1995,13 @@ export namespace Receipt {
               }
               break
             }
+            case 12: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1991,6 +2094,11 @@ export namespace Receipt {
     value: string
   }
 
+  export interface ReceiptViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
   export function encode (obj: Partial<Receipt>): Uint8Array {
     return encodeMessage(obj, Receipt.codec())
   }
@@ -1999,7 +2107,7 @@ export namespace Receipt {
     return decodeMessage(buf, Receipt.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Receipt>): Generator<ReceiptPreviousFieldEvent | ReceiptJobIdFieldEvent | ReceiptBatchFieldEvent | ReceiptSlotFieldEvent | ReceiptTaskIdFieldEvent | ReceiptVerdictFieldEvent | ReceiptOutputRootFieldEvent | ReceiptExecutorsPeerFieldEvent | ReceiptExecutorsOperatorFieldEvent | ReceiptExecutorsOutcomeFieldEvent | ReceiptExecutorsDurationMsFieldEvent | ReceiptExecutorsRootFieldEvent | ReceiptYoungFieldEvent | ReceiptClosedMsFieldEvent | ReceiptReasonFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Receipt>): Generator<ReceiptPreviousFieldEvent | ReceiptJobIdFieldEvent | ReceiptBatchFieldEvent | ReceiptSlotFieldEvent | ReceiptTaskIdFieldEvent | ReceiptVerdictFieldEvent | ReceiptOutputRootFieldEvent | ReceiptExecutorsPeerFieldEvent | ReceiptExecutorsOperatorFieldEvent | ReceiptExecutorsOutcomeFieldEvent | ReceiptExecutorsDurationMsFieldEvent | ReceiptExecutorsRootFieldEvent | ReceiptYoungFieldEvent | ReceiptClosedMsFieldEvent | ReceiptReasonFieldEvent | ReceiptViewFieldEvent> {
     return streamMessage(buf, Receipt.codec(), opts)
   }
 }
