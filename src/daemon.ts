@@ -7,6 +7,7 @@ import { ImageShelf } from './api/image-shelf.js'
 import { LocalPort } from './api/local-port.js'
 import type { Beat } from './api/job-view.js'
 import { nodeView, peerViews } from './api/node-view.js'
+import { reputationView } from './api/reputation-view.js'
 import { createApiServer } from './api/server.js'
 import { adoptFile } from './blob/adopt.js'
 import { BlobServer } from './blob/blob-server.js'
@@ -604,6 +605,7 @@ export async function startDaemon(
       await announcer.refresh(AbortSignal.timeout(HOLDER_MS))
       return peerViews({ self, capabilities, reputation, connected: transport.connectedPeers() })
     },
+    reputation: (peer, atMs) => reputationView({ reputation, faults }, peer, atMs),
     node: () =>
       nodeView({ config, self, startedMs, transport, hardware, executor, requester, agent: AGENT }),
   })

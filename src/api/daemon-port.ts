@@ -3,6 +3,7 @@
  * Times are milliseconds since 1970, sizes bytes. Every method may throw a `CtdError`.
  */
 import type { Readable } from 'node:stream'
+import type { PeerId } from '../wire/ids.js'
 
 /** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
 export interface TrainRequest {
@@ -117,6 +118,49 @@ export interface PeerView {
   readonly excluded: boolean
 }
 
+/** One receipt's part in a score. */
+export interface EvidenceView {
+  readonly receiptId: string
+  readonly taskId: string
+  readonly closedMs: number
+  readonly young: boolean
+  readonly kind: string
+  /** What it adds to S and to F at the time of the view. */
+  readonly credit: number
+  readonly failure: number
+  readonly words: string
+}
+
+/** A peer's reputation at a time, folded from what this peer knows of the past. */
+export interface ReputationView {
+  readonly peer: string
+  readonly atMs: number
+  readonly standing: 'established' | 'probationer' | 'excluded'
+  readonly reliability: number
+  readonly availability: number
+  readonly speed: number
+  /** S and F of the formula of reliability. */
+  readonly credit: number
+  readonly failure: number
+  readonly accepted: number
+  readonly coOperators: number
+  readonly wrongs: number
+  readonly exclusions: number
+  readonly excludedUntilMs: number | null
+  /** A proven fault, for which there is no way back: what, and the ids of the two messages. */
+  readonly fault: {
+    readonly kind: string
+    readonly words: string
+    readonly first: string
+    readonly second: string
+  } | null
+  /** How many receipts this peer knows, and the root of all evidence. */
+  readonly receipts: number
+  readonly root: string
+  /** Newest first, at most 500. */
+  readonly evidence: readonly EvidenceView[]
+}
+
 export interface NodeView {
   readonly peer: string
   readonly role: string
@@ -168,6 +212,8 @@ export interface DaemonPort {
   /** The job's signed messages, encoded; `ctd audit` reads it. */
   transcript(id: string, signal: AbortSignal): Promise<Uint8Array>
   peers(): Promise<readonly PeerView[]>
+  /** @param atMs - Unix time in ms; now where undefined */
+  reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView>
   node(): Promise<NodeView>
   /** Stores bytes as a blob and gives its digest. */
   addBlob(bytes: Readable): Promise<{ readonly digest: string; readonly sizeBytes: number }>

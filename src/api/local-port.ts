@@ -25,6 +25,7 @@ import type {
   PeerView,
   RunRequest,
   TrainRequest,
+  ReputationView,
 } from './daemon-port.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
@@ -47,6 +48,7 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'folderB
   /** Also holds the job's blobs. */
   readonly onSubmitted: (jobId: JobId) => Promise<void>
   readonly peers: () => Promise<readonly PeerView[]>
+  readonly reputation: (peer: PeerId, atMs: number) => ReputationView
   readonly node: () => NodeView
 }
 
@@ -198,6 +200,10 @@ export class LocalPort implements DaemonPort {
     throw new CtdError('JOB_NOT_ENDED', 'the job has not ended yet', {
       hint: `wait for it: ctd ps, or ctd logs ${id.slice(0, 8)}`,
     })
+  }
+
+  async reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView> {
+    return this.#parts.reputation(peer, atMs ?? this.#parts.clock.now())
   }
 
   peers(): Promise<readonly PeerView[]> {

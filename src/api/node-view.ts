@@ -45,7 +45,8 @@ export function peerViews({ self, capabilities, reputation, connected }: PeerSou
       availability: score.availabilityPpm / PPM,
       speed: score.speedPpm / PPM,
       accepted: score.accepted,
-      dissents: reputation.explain(peer).evidence.filter(({ kind }) => kind.startsWith('wrong')).length,
+      dissents: reputation.explain(peer).evidence.filter(({ kind }) => kind.startsWith('wrong'))
+        .length,
       established: score.established,
       excluded: score.excluded,
     }

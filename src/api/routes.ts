@@ -12,6 +12,7 @@ import type {
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
+import { parsePeerId } from '../wire/ids.js'
 import { jobResults, jobStatus } from './answers.js'
 import type { DaemonPort } from './daemon-port.js'
 import { API_LIMITS } from './limits.js'
@@ -156,6 +157,17 @@ function registerNodeRoutes(app: TypedApp, port: DaemonPort, options: V1Options)
     '/v1/peers',
     { schema: { querystring, response: { 200: states(z.array(schemas.peerSchema)) } } },
     async () => await port.peers(),
+  )
+  app.get(
+    '/v1/peers/:peer/reputation',
+    {
+      schema: {
+        params: schemas.peerParamsSchema,
+        querystring: schemas.reputationQuerySchema,
+        response: { 200: states(schemas.reputationSchema) },
+      },
+    },
+    async (request) => await port.reputation(parsePeerId(request.params.peer), request.query.at),
   )
   app.get(
     '/v1/node',

@@ -180,6 +180,34 @@ export const peerSchema = z.looseObject({
   established: z.boolean(),
   excluded: z.boolean(),
 })
+export const peerParamsSchema = z.strictObject({
+  peer: z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/, 'must be a peer id'),
+})
+export const reputationQuerySchema = z.strictObject({
+  /** Unix time in ms at which to fold the receipts. */
+  at: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).exactOptional(),
+})
+export const reputationSchema = z.looseObject({
+  peer: z.string(),
+  atMs: z.number(),
+  standing: z.enum(['established', 'probationer', 'excluded']),
+  reliability: z.number(),
+  availability: z.number(),
+  speed: z.number(),
+  credit: z.number(),
+  failure: z.number(),
+  receipts: z.int(),
+  root: z.string(),
+  evidence: z.array(
+    z.looseObject({
+      receiptId: z.string(),
+      kind: z.string(),
+      credit: z.number(),
+      failure: z.number(),
+      words: z.string(),
+    }),
+  ),
+})
 export const nodeSchema = z.looseObject({
   peer: z.string(),
   role: z.string(),

@@ -10,6 +10,7 @@ import { createContext, environment } from './context.js'
 import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
 import type { ResultsFlags } from './results.js'
+import type { RepFlags } from './rep.js'
 import type { StartFlags } from './start.js'
 import type { RunFlags, TrainFlags } from './submit.js'
 import { createPaint } from './terminal.js'
@@ -93,13 +94,16 @@ function addNodeCommands(add: Add, act: Act): void {
   add('peers', 'peers this node knows').action(
     act(async (context) => await (await import('./views.js')).peersCommand(context)),
   )
-  add('rep', "what a peer's reputation is made of")
+  const rep = add('rep', "what a peer's reputation is made of, and why")
     .argument('<peer>', 'peer id, or how it begins or ends')
-    .action(
-      act(
-        async (context, peer = '') => await (await import('./views.js')).repCommand(context, peer),
-      ),
-    )
+    .option('--at <time>', 'as of a time, like 2026-11-22T10:00:00Z')
+    .option('--all', 'all evidence, not the last twenty alone')
+  rep.action(
+    act(async (context, peer = '') => {
+      const { repCommand } = await import('./rep.js')
+      return await repCommand(context, peer, rep.opts<RepFlags>())
+    }),
+  )
   add('doctor', 'find out what keeps a daemon from working').action(
     act(async (context) => {
       const { doctorCommand } = await import('./doctor.js')

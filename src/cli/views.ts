@@ -1,4 +1,4 @@
-/** Commands that only show: status, ps, logs, peers, rep, and cancel, which shows what it stopped. */
+/** Commands that only show: status, ps, logs, peers, and cancel, which shows what it stopped. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { JobView, LogLine, NodeView, PeerView } from '../api/daemon-port.js'
 import { CtdError } from '../errors.js'
@@ -168,30 +168,6 @@ export function peerTable(peers: readonly PeerView[], columns: number | undefine
     ])
   const headings = ['PEER', 'LINK', 'TRUST', 'RELIABILITY', 'ACCEPTED', 'CPU', 'RAM', 'GPU', 'ROLE']
   return formatTable(headings, rows, { columns, cuts: 'GPU' })
-}
-
-/** `ctd rep PEER`: what a peer's reputation is made of. */
-export async function repCommand(context: Context, name: string): Promise<number> {
-  const peers = await context.client.get<PeerView[]>('/v1/peers')
-  const peer = findPeer(peers, name)
-  if (context.json) {
-    context.printJson(peer)
-    return EXIT.ok
-  }
-  const share = (value: number): string => value.toFixed(3)
-  context.print(
-    formatPairs([
-      ['peer', peer.peer],
-      ['standing', peer.excluded ? 'excluded' : peer.established ? 'established' : 'probationer'],
-      ['reliability', `${share(peer.reliability)}  (agreed against dissented, with decay)`],
-      ['availability', `${share(peer.availability)}  (finished against begun)`],
-      ['speed', `${share(peer.speed)}  (relative to the median)`],
-      ['accepted', `${peer.accepted} replicas`],
-      ['dissents', String(peer.dissents)],
-      ['hardware', harmless(peer.hardwareClass)],
-    ]),
-  )
-  return EXIT.ok
 }
 
 /** The peer with this id, or whose id begins or ends so. @throws CtdError PEER_NOT_FOUND, ID_AMBIGUOUS */

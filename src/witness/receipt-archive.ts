@@ -104,7 +104,9 @@ export class ReceiptArchive {
   }
 
   /** The envelopes a receipt rests on, itself last; undefined where one of them is not here. */
-  async chainOf(receiptId: string): Promise<ReadonlyArray<readonly [Digest, Uint8Array]> | undefined> {
+  async chainOf(
+    receiptId: string,
+  ): Promise<ReadonlyArray<readonly [Digest, Uint8Array]> | undefined> {
     const text = await this.#components.store.get(CHAINS, receiptId)
     const chain = text === undefined ? undefined : parseChain(text)
     if (chain === undefined) return undefined

@@ -12,6 +12,7 @@ import type {
   JobView,
   NodeView,
   PeerView,
+  ReputationView,
   RunRequest,
   TrainRequest,
 } from '../../src/api/daemon-port.js'
@@ -57,6 +58,37 @@ export function makeJob(change: Partial<JobView> = {}): JobView {
     ],
     ...change,
   }
+}
+
+export const REPUTATION: ReputationView = {
+  peer: PEER_A,
+  atMs: 1_800_000_000_000,
+  standing: 'probationer',
+  reliability: 0.25,
+  availability: 0.6,
+  speed: 1,
+  credit: 1.5,
+  failure: 2,
+  accepted: 2,
+  coOperators: 1,
+  wrongs: 0,
+  exclusions: 0,
+  excludedUntilMs: null,
+  fault: null,
+  receipts: 3,
+  root: 'a'.repeat(64),
+  evidence: [
+    {
+      receiptId: 'b'.repeat(64),
+      taskId: 'c'.repeat(64),
+      closedMs: 1_799_999_940_000,
+      young: true,
+      kind: 'wrong',
+      credit: 0,
+      failure: 2,
+      words: 'gave a wrong result in a young network',
+    },
+  ],
 }
 
 export const NODE: NodeView = {
@@ -160,6 +192,9 @@ export class FakeDaemon implements DaemonPort {
   }
   async peers(): Promise<readonly PeerView[]> {
     return this.peerList
+  }
+  async reputation(peer: string, atMs: number | undefined): Promise<ReputationView> {
+    return { ...REPUTATION, peer, atMs: atMs ?? REPUTATION.atMs }
   }
   async node(): Promise<NodeView> {
     return NODE

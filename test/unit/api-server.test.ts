@@ -7,7 +7,7 @@ import { Readable } from 'node:stream'
 import { after, before, beforeEach, test } from 'node:test'
 import * as schemas from '../../src/api/schemas.js'
 import { CtdError } from '../../src/errors.js'
-import { ask, JOB_ID, makeJob, startFake } from './api-fake-daemon.js'
+import { ask, JOB_ID, makeJob, NODE, startFake } from './api-fake-daemon.js'
 import type { Running } from './api-fake-daemon.js'
 
 const DATASET = 'd'.repeat(64)
@@ -231,6 +231,7 @@ test('lists and views under /v1 have the documented shapes', async () => {
   schemas.logLineSchema.array().parse(await get(`/v1/jobs/${JOB_ID}/logs`))
   schemas.fileSchema.array().parse(await get(`/v1/jobs/${JOB_ID}/files`))
   schemas.peerSchema.array().parse(await get('/v1/peers'))
+  schemas.reputationSchema.parse(await get(`/v1/peers/${NODE.peer}/reputation?at=5`))
   schemas.nodeSchema.parse(await get('/v1/node'))
   schemas.healthSchema.parse(await get('/v1/health'))
 })
@@ -304,6 +305,7 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/jobs/{id}/transcript',
     '/v1/node',
     '/v1/peers',
+    '/v1/peers/{peer}/reputation',
   ])
   const body = json.paths['/submit-job'].post.requestBody.content['application/json'].schema
   assert.deepEqual(body.required, ['model', 'dataset', 'epochs'])

@@ -1,0 +1,57 @@
+/** What people see of a peer's reputation: the score, its parts, and the evidence behind them. */
+import type { PeerId } from '../wire/ids.js'
+import { toHex } from '../wire/ids.js'
+import type { FaultBook } from '../witness/fault-book.js'
+import type { ReputationBook } from '../witness/reputation-book.js'
+import type { ReputationView } from './daemon-port.js'
+
+const PPM = 1e6
+const MICRO = 1e6
+/** Newest evidence that is shown. */
+const EVIDENCE_MAX = 500
+
+interface Sources {
+  readonly reputation: ReputationBook
+  readonly faults: FaultBook
+}
+
+export function reputationView(
+  { reputation, faults }: Sources,
+  peer: PeerId,
+  atMs: number,
+): ReputationView {
+  const { score, evidence } = reputation.explain(peer, atMs)
+  return {
+    peer,
+    atMs,
+    standing: score.excluded ? 'excluded' : score.established ? 'established' : 'probationer',
+    reliability: score.reliabilityPpm / PPM,
+    availability: score.availabilityPpm / PPM,
+    speed: score.speedPpm / PPM,
+    credit: score.creditMicro / MICRO,
+    failure: score.failureMicro / MICRO,
+    accepted: score.accepted,
+    coOperators: score.coOperators,
+    wrongs: score.wrongs,
+    exclusions: score.exclusions,
+    excludedUntilMs: score.excludedUntilMs ?? null,
+    fault: faults.get(peer) ?? null,
+    receipts: reputation.size,
+    root: toHex(reputation.root()),
+    evidence: evidence
+      .slice(-EVIDENCE_MAX)
+      .reverse()
+      .map(
+        ({ receiptId, taskId, atMs: closedMs, young, kind, creditMicro, failureMicro, words }) => ({
+          receiptId,
+          taskId,
+          closedMs,
+          young,
+          kind,
+          credit: creditMicro / MICRO,
+          failure: failureMicro / MICRO,
+          words,
+        }),
+      ),
+  }
+}
