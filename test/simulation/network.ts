@@ -45,6 +45,9 @@ type UsedTransport = Pick<
   | 'prefixOf'
 >
 
+/** Requests under way on a connection. */
+type Resets = Set<() => void>
+
 interface Station {
   readonly life: Life
   readonly self: PeerId
@@ -71,8 +74,8 @@ export class SimulatedNetwork {
   readonly #random: Random
   readonly #observer: NetworkObserver
   readonly #stations = new Map<PeerId, Station>()
-  /** Pairs that hold a connection, as both ends believe. */
-  readonly #connected = new Map<string, Set<() => void>>()
+  /** Connections as both ends believe: each end's peers, and what a reset of the pair ends. */
+  readonly #connected = new Map<PeerId, Map<PeerId, Resets>>()
   /** Directions that let nothing through. */
   readonly #blocked = new Set<string>()
   readonly #prefixes: ReadonlyMap<PeerId, string>
@@ -126,9 +129,8 @@ export class SimulatedNetwork {
   /** The process is dead; its connections are reset. */
   leave(self: PeerId): void {
     this.#stations.delete(self)
-    for (const pair of [...this.#connected.keys()]) {
-      const other = otherOf(pair, self)
-      if (other !== undefined) this.#disconnectAfter(self, other, RESET_MS)
+    for (const other of this.#connected.get(self)?.keys() ?? []) {
+      this.#disconnectAfter(self, other, RESET_MS)
     }
   }
 
@@ -136,7 +138,7 @@ export class SimulatedNetwork {
   block(from: PeerId, to: PeerId): void {
     this.#blocked.add(`${from}>${to}`)
     const ms = this.#random.between(NOTICE_MIN_MS, NOTICE_MAX_MS)
-    if (this.#connected.has(pairOf(from, to))) this.#disconnectAfter(from, to, ms)
+    if (this.#resetsOf(from, to) !== undefined) this.#disconnectAfter(from, to, ms)
   }
 
   heal(): void {
@@ -158,25 +160,34 @@ export class SimulatedNetwork {
   }
 
   #peersOf(self: PeerId): PeerId[] {
-    return [...this.#connected.keys()].flatMap((pair) => otherOf(pair, self) ?? []).sort()
+    return [...(this.#connected.get(self)?.keys() ?? [])].sort()
+  }
+
+  #resetsOf(a: PeerId, b: PeerId): Resets | undefined {
+    return this.#connected.get(a)?.get(b)
+  }
+
+  #connect(a: PeerId, b: PeerId, resets: Resets): void {
+    const peers = this.#connected.get(a) ?? new Map<PeerId, Resets>()
+    this.#connected.set(a, peers.set(b, resets))
   }
 
   #connectSoon(a: PeerId, b: PeerId): void {
     if (a === b) return
     const ms = this.#random.between(RECONNECT_MIN_MS, RECONNECT_MAX_MS)
     this.#timeline.after(ms, () => {
-      const pair = pairOf(a, b)
-      if (this.#connected.has(pair) || !this.isReachable(a, b)) return
-      this.#connected.set(pair, new Set())
+      if (this.#resetsOf(a, b) !== undefined || !this.isReachable(a, b)) return
+      const resets: Resets = new Set()
+      this.#connect(a, b, resets)
+      this.#connect(b, a, resets)
       this.#tell(a, b, 'connected')
     })
   }
 
   #disconnectAfter(a: PeerId, b: PeerId, ms: number): void {
-    const pair = pairOf(a, b)
-    const before = this.#connected.get(pair)
+    const before = this.#resetsOf(a, b)
     this.#timeline.after(ms, () => {
-      if (before === undefined || this.#connected.get(pair) !== before) return
+      if (before === undefined || this.#resetsOf(a, b) !== before) return
       if (
         this.isReachable(a, b) &&
         this.#stations.get(a)?.life.isAlive === true &&
@@ -184,7 +195,8 @@ export class SimulatedNetwork {
       ) {
         return // Healed before anybody noticed.
       }
-      this.#connected.delete(pair)
+      this.#connected.get(a)?.delete(b)
+      this.#connected.get(b)?.delete(a)
       this.#tell(a, b, 'disconnected')
       for (const reset of before) reset()
       if (this.isReachable(a, b)) this.#connectSoon(a, b)
@@ -249,7 +261,7 @@ export class SimulatedNetwork {
   /** Over a stream of the connection: no duplicates, but a lost one looks like a reset. */
   #request(from: Station, to: PeerId, bytes: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      const resets = this.#connected.get(pairOf(from.self, to))
+      const resets = this.#resetsOf(from.self, to)
       let isOpen = true
       const end = (finish: () => void): void => {
         if (!isOpen || !from.life.isAlive) return
@@ -296,13 +308,4 @@ export class SimulatedNetwork {
       })
     })
   }
-}
-
-function pairOf(a: PeerId, b: PeerId): string {
-  return a < b ? `${a}|${b}` : `${b}|${a}`
-}
-
-function otherOf(pair: string, self: PeerId): PeerId | undefined {
-  const [a, b] = pair.split('|') as [PeerId, PeerId]
-  return a === self ? b : b === self ? a : undefined
 }

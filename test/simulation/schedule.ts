@@ -90,13 +90,14 @@ const PEERS_MIN = 7
 const PEERS_MAX = 9
 /** Honest peers that must stay so that every job can be served. */
 const HONEST_MIN = 5
+const ESTABLISHED_MAX = 7
 
 /** A full mix: every schedule draws which faults it has at all, and how strong they are. */
 export function mixedSchedule(seed: string, isReal = false): Schedule {
   const random = new Random(seed)
   const peers = random.between(PEERS_MIN, PEERS_MAX)
   const behaviours = drawBehaviours(random, peers)
-  const isMature = random.chance(0.4)
+  const isMature = random.chance(0.3)
   const honest = behaviours.flatMap((behaviour, i) => (behaviour === 'honest' ? [i] : []))
   const delayMinMs = random.between(1, 20)
   const loss = random.chance(0.5) ? random.pick([0.01, 0.03, 0.1]) : 0
@@ -104,7 +105,7 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     seed,
     behaviours,
     // Adversaries are newcomers here: what mature ones gain is a matter of probability.
-    established: isMature ? honest : [],
+    established: isMature ? honest.slice(0, ESTABLISHED_MAX) : [],
     jobs: drawJobs(random, behaviours),
     network: {
       delayMinMs,

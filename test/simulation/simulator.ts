@@ -3,7 +3,9 @@
  * this alone, and no module of `src` beside it.
  */
 import { register } from 'node:module'
+import { installAbort } from './primitives/abort.js'
 
+installAbort()
 register('./hooks.mjs', import.meta.url)
 
 export const { runSchedule, LIVENESS_MS } = await import('./world.js')

@@ -62,7 +62,7 @@ export const LIVENESS_MS = { run: 480_000, train: 900_000 } as const
 /** Longer than anything waits: for a predecessor, a lease, an answer. */
 const SETTLE_MS = 100_000
 const SUBMIT_AGAIN_MS = 1000
-const LINES_MAX = 65_536
+const TRACE_BYTES = 65_536
 
 const TIMES: PeerOptions['times'] = {
   bidWindowMs: 2000,
@@ -110,8 +110,9 @@ export class World {
   readonly #outputs = new Outputs()
   readonly #coverage = new Map<string, number>()
   readonly #hash = createHash('sha256')
-  /** Lines of the trace that are not hashed yet. */
-  #lines = ''
+  /** The end of the trace, which is not hashed yet. */
+  readonly #trace = Buffer.allocUnsafe(TRACE_BYTES)
+  #unhashed = 0
   readonly #names = new Map<string, string>()
   readonly #onTrace: ((line: string) => void) | undefined
   #events = 0
@@ -187,16 +188,27 @@ export class World {
   trace(what: string, from: string, to: string, bytes: Uint8Array | undefined): void {
     this.#events += 1
     const atMs = this.timeline.nowMs - START_MS
-    const digest = bytes === undefined ? '' : digestOf(bytes)
-    const start = `${atMs} ${what} ${this.nameOf(from)} ${this.nameOf(to)} `
-    this.#lines += `${start}${digest}\n`
-    if (this.#lines.length >= LINES_MAX) this.#hashLines()
-    this.#onTrace?.(start + digest.slice(0, 12))
+    const line = `${atMs} ${what} ${this.nameOf(from)} ${this.nameOf(to)} ${bytes?.length ?? 0}\n`
+    this.#toHash(Buffer.from(line, 'latin1'))
+    if (bytes !== undefined) this.#toHash(bytes)
+    if (this.#onTrace === undefined) return
+    const digest = bytes === undefined ? '' : ` ${digestOf(bytes).slice(0, 12)}`
+    this.#onTrace(line.trimEnd() + digest)
   }
 
-  #hashLines(): void {
-    this.#hash.update(this.#lines)
-    this.#lines = ''
+  /** A hash of its own for every line would take longer than what happens. */
+  #toHash(bytes: Uint8Array): void {
+    if (this.#unhashed + bytes.length > this.#trace.length) this.#hashTrace()
+    if (bytes.length > this.#trace.length) this.#hash.update(bytes)
+    else {
+      this.#trace.set(bytes, this.#unhashed)
+      this.#unhashed += bytes.length
+    }
+  }
+
+  #hashTrace(): void {
+    this.#hash.update(this.#trace.subarray(0, this.#unhashed))
+    this.#unhashed = 0
   }
 
   /** `p0` for the first peer and so on, for people. */
@@ -359,12 +371,17 @@ export class World {
     return this.#outputs.compute(record.plan, planned, task.message, '').root
   }
 
-  /** Old receipts by strangers who are gone, so that some peers are established from the start. */
+  /**
+   * Old receipts by strangers who are gone, so that some peers are established from the start, as
+   * those see it who are to weigh them.
+   */
   #presetHistory(): void {
     const established = this.schedule.established.map((index) => this.#peer(index).peerId)
     if (established.length === 0) return
     const records = historyOf(established)
-    for (const peer of this.peers) peer.disk.preset('receipt', records)
+    for (const requester of new Set(this.schedule.jobs.map(({ peer }) => peer))) {
+      this.#peer(requester).disk.preset('receipt', records)
+    }
   }
 
   #outcomeOf(job: RunningJob): JobOutcome {
@@ -384,7 +401,7 @@ export class World {
   }
 
   #conclude(jobs: readonly JobOutcome[]): Outcome {
-    this.#hashLines()
+    this.#hashTrace()
     return {
       seed: this.schedule.seed,
       traceHash: this.#hash.digest('hex'),
@@ -455,7 +472,10 @@ const histories = new Map<string, ReadonlyMap<string, string>>()
 const HISTORY_RECEIPTS = 40
 const HISTORY_EVERY_MS = 3600_000
 
-/** Forty accepted replicas each, every one for another requester and with another partner. */
+/**
+ * Forty accepted replicas each, every one for another requester and with another partner, who did
+ * one with each of the peers.
+ */
 function historyOf(peers: readonly PeerId[]): ReadonlyMap<string, string> {
   const name = peers.join()
   const known = histories.get(name)
@@ -463,18 +483,19 @@ function historyOf(peers: readonly PeerId[]): ReadonlyMap<string, string> {
   const records = new Map<string, string>()
   for (const peer of peers) {
     for (let i = 0; i < HISTORY_RECEIPTS; i++) {
-      const receiptId = toHex(sha256(utf8(`history/${peer}/${i}`)))
-      const stranger = `stranger ${receiptId.slice(0, 12)}`
+      const receiptId = digestOf(utf8(`history/${peer}/${i}`))
+      const stranger = `stranger ${i}` as PeerId
+      const agreed = { outcome: 'agreed', durationMs: 1000 } as const
       const receipt: ReputationReceipt = {
         receiptId,
         taskId: receiptId,
-        requester: `${stranger}/requester` as PeerId,
+        requester: `requester ${i}` as PeerId,
         atMs: START_MS - (i + 1) * HISTORY_EVERY_MS,
         young: false,
         stewards: 1,
         executors: [
-          { peer, operator: peer, outcome: 'agreed', durationMs: 1000 },
-          { peer: stranger as PeerId, operator: stranger, outcome: 'agreed', durationMs: 1000 },
+          { peer, operator: peer, ...agreed },
+          { peer: stranger, operator: stranger, ...agreed },
         ],
       }
       records.set(receiptId, JSON.stringify(receipt))

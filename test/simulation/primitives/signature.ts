@@ -43,7 +43,7 @@ function rawKey(key: KeyObject): Buffer {
 }
 
 function mark(key: KeyObject, bytes: Uint8Array): Buffer {
-  return real.createHash('sha512').update(DOMAIN).update(rawKey(key)).update(bytes).digest()
+  return real.hash('sha512', Buffer.concat([DOMAIN, rawKey(key), bytes]), 'buffer')
 }
 
 export function sign(algorithm: null, bytes: Uint8Array, key: KeyObject): Buffer {
