@@ -303,6 +303,19 @@ function verdictVectors() {
   const mature = ['AA', 'Aa', 'AAa', 'AB', 'BBA', 'AAAB', 'AAAb', 'aaa', 'AA-', 'A-', 'AAbbb']
   const last = ['ABCDEFG', 'AAABBCC', 'aaaaaaa']
   const young = ['aa', 'aab', 'aaab', 'aaaabb', 'aaaabc', 'aaaabbb', 'abcdefg']
+  // Disputes of a mature network, with how many of the executors, from the left, were foreseen.
+  const disputes: ReadonlyArray<readonly [letters: string, foreseen: number]> = [
+    ['AAB', 2],
+    ['AABB', 2],
+    ['AABBB', 2],
+    ['AAABBBB', 3],
+    ['AAABBB', 3],
+    ['AABA', 3],
+    ['AABAA', 3],
+    ['AAAAB', 4],
+    ['AAAAB', 5],
+    ['AA', 2],
+  ]
   const pair = input('AA', false)
   const twice = { ...pair, outcomes: [...pair.outcomes, ...pair.outcomes] }
   const invalid: { name: string; input: VerdictInput }[] = [
@@ -310,18 +323,33 @@ function verdictVectors() {
     { name: 'a policy without support', input: { ...pair, policy: { kind: 'tensors' } } },
   ]
   return {
-    about: 'capital letters are established executors, equal letters agree, - is silent',
+    about:
+      'capital letters are established executors, equal letters agree, - is silent; ' +
+      'a number after them says how many from the left were foreseen',
     valid: [
       ...[...mature, ...last].map((letters) => ({ letters, young: false })),
       ...young.map((letters) => ({ letters, young: true })),
-    ].map(({ letters, young: isYoung }) => {
-      const each = input(letters, isYoung)
-      return {
-        name: `${isYoung ? 'young' : 'mature'} ${letters}`,
-        input: each,
-        verdict: judge(each),
-      }
-    }),
+    ]
+      .map(({ letters, young: isYoung }) => {
+        const each = input(letters, isYoung)
+        return {
+          name: `${isYoung ? 'young' : 'mature'} ${letters}`,
+          input: each,
+          verdict: judge(each),
+        }
+      })
+      .concat(
+        disputes.map(([letters, foreseen]) => {
+          const each = input(letters, false)
+          const outcomes = each.outcomes.map((one, i) => ({ ...one, foreseen: i < foreseen }))
+          const disputed = { ...each, outcomes }
+          return {
+            name: `mature ${letters} ${foreseen}`,
+            input: disputed,
+            verdict: judge(disputed),
+          }
+        }),
+      ),
     invalid: invalid.map((each) => ({ ...each, code: codeOf(() => judge(each.input)) })),
   }
 }

@@ -156,6 +156,7 @@ class SlotReplay {
   /** How many commitments the next freeze may hold: stewards cannot choose among more. */
   #wanted: number
   #freezes = 0
+  #firstFreeze: Opened<'freezeCommitments'> | undefined
   #isHiddenDue = false
   #reveals = new Map<PeerId, Opened<'reveal'>>()
   #verdict: SlotVerdict | undefined
@@ -244,6 +245,7 @@ class SlotReplay {
     }
     this.#commitments = now
     this.#freezes += 1
+    this.#firstFreeze ??= freeze
     const output = this.#stewardOutput(freeze)
     const hasStandby = this.#ranking.length > task.message.seats
     this.#isHiddenDue =
@@ -300,6 +302,7 @@ class SlotReplay {
       reveals: [...this.#reveals.values()],
       network: this.#source.network,
       frozenBids: this.#ballot.frozenBids,
+      firstFreeze: this.#firstFreeze,
       young: this.#election.young,
       isLast,
     })

@@ -335,6 +335,7 @@ function freezeReveals(
   const verdict = slotVerdict({
     reveals: [...slot.reveals.values()],
     frozenBids,
+    firstFreeze: firstFreezeOf(slot),
     network: context.network,
     young: election.young,
     isLast: isLastReplica({
@@ -348,6 +349,11 @@ function freezeReveals(
     return [...effects, ...call(context, state, slot, nowMs)]
   }
   return [...effects, ...close(context, state, slot, nowMs, rejection(verdict, slot))]
+}
+
+/** The commitments of those whose seats were known from the election. */
+function firstFreezeOf(slot: SlotState): Opened<'freezeCommitments'> | undefined {
+  return slot.chain.find((link) => link.kind === 'freezeCommitments')
 }
 
 /** Why a task is rejected, with the files named that its replicas differ in. */
@@ -374,6 +380,7 @@ function close(
   const verdict = slotVerdict({
     reveals: [...slot.reveals.values()],
     frozenBids,
+    firstFreeze: firstFreezeOf(slot),
     network: context.network,
     young: election.young,
     isLast: true,

@@ -67,20 +67,30 @@ function biddersOf({ network, frozenBids }: VerdictContext): Map<PeerId, Bidder>
  * Judges a slot.
  *
  * @param input.reveals - reveals that match their frozen commitments
+ * @param input.firstFreeze - the first commitments that were frozen: of those the seats were
+ *   foreseen; undefined where none were frozen
  * @param input.isLast - `isLastReplica`: nothing can be escalated any more
  */
 export function slotVerdict(
   input: VerdictContext & {
+    readonly firstFreeze: Opened<'freezeCommitments'> | undefined
     readonly reveals: ReadonlyArray<Opened<'reveal'>>
     readonly young: boolean
     readonly isLast: boolean
   },
 ): SlotVerdict {
   const bidders = biddersOf(input)
+  const early = openFrozen(
+    input.network,
+    'commitment',
+    input.firstFreeze?.message.commitments ?? [],
+  )
+  const foreseen = new Set(early.map(({ author }) => author))
   const outcomes = input.reveals.flatMap((reveal) => {
     const bidder = bidders.get(reveal.author)
     if (bidder === undefined) return []
-    return [{ peer: reveal.author, ...bidder, root: outcomeOf(reveal.message) }]
+    const { author: peer, message } = reveal
+    return [{ peer, ...bidder, root: outcomeOf(message), foreseen: foreseen.has(peer) }]
   })
   const allDiffer = new Set(outcomes.map(({ root }) => root)).size === outcomes.length
   const isFinal = input.isLast || (allDiffer && outcomes.length >= ALL_DIFFERENT_MIN)

@@ -19,6 +19,8 @@ export interface ExecutorOutcome {
   /** What it revealed in time; undefined when it revealed nothing. */
   readonly root: Digest | undefined
   readonly metricsMicro?: Readonly<Record<string, bigint>>
+  /** Whether it committed before the first freeze, when who else had a seat could be foreseen. */
+  readonly foreseen?: boolean
 }
 
 export interface VerdictInput {
@@ -74,6 +76,8 @@ export const VERDICT_RULES = {
   oddsMinMicro: 100_000,
   oddsMaxMicro: 3_000_000,
   operatorsMin: 2,
+  /** Most foreseen executors that count as one in a dispute: room for three others is left. */
+  foreseenMax: 4,
   /** Lead over all other operators together in a young network. */
   youngLead: 2,
   /** A young network strikes at three operators to one. */
@@ -89,11 +93,14 @@ export const VERDICT_RULES = {
  * the sum of its operators' log-odds ln(R / (1 − R)), each within [0.1, 3.0]; it is accepted with
  * at least two operators, at least one of them established, and a margin of 4.6 over all other
  * groups together, where probationers add nothing to the margin of the winners: they can delay a
- * verdict, never decide it. Young network: every operator weighs 1, and a group is accepted with a
+ * verdict, never decide it. In a dispute, that is with more than one group, the foreseen executors
+ * (at most four) count in each group as one, the best of them: colluders can arrange to lie only
+ * where they hold all the seats they foresee, or most of them, but nobody arranges who is drawn
+ * afterwards. So it is the hidden replica and the standbys that decide. Young network: every operator weighs 1, and a group is accepted with a
  * lead of two over all other groups together, so 2:0, 3:1, 4:2 accept and 2:1 asks for another.
  *
  * A loser is struck only by an accepted verdict, only when the winners outnumber all others
- * together by operators (nobody frames a majority), only with two operators outside its own group,
+ * together by operators that count (nobody frames a majority), only with two operators outside its own group,
  * not for a near miss under tolerances, and in a young network only at three to one. Without
  * acceptance the task asks for another replica, and is rejected when none are left; a rejection
  * strikes nobody.
@@ -108,7 +115,11 @@ export function judge(input: VerdictInput): Verdict {
   const revealed = outcomes.flatMap(({ root, ...rest }) =>
     root === undefined ? [] : [{ ...rest, root }],
   )
-  const groups = groupResults(revealed, policy).map((group) => weigh(group, revealed))
+  const foreseen = revealed.filter((member) => member.foreseen === true).length
+  const groups = groupResults(revealed, policy).map((group, _, { length }) => {
+    const isDisputed = length > 1 && foreseen <= VERDICT_RULES.foreseenMax
+    return weigh(group, revealed, isDisputed && !input.young)
+  })
   const winner = groups.find((group) => isAccepted(group, groups, input.young))
   if (winner === undefined) return undecided(input, groups)
   const losers = groups.filter((group) => group !== winner)
@@ -133,24 +144,41 @@ interface WeighedGroup {
   readonly root: Digest
   readonly members: readonly Revealed[]
   readonly operators: ReadonlySet<string>
-  /** Log-odds of all its operators, millionths of a nat. */
+  /** Its operators, the foreseen ones of a dispute as one. */
+  readonly voices: number
+  /** Log-odds of all that count, millionths of a nat. */
   readonly oddsMicro: number
   /** The same without those that have only probationers in the group. */
   readonly establishedOddsMicro: number
   readonly established: boolean
 }
 
-function weigh({ root, members }: ResultGroup, revealed: readonly Revealed[]): WeighedGroup {
+function weigh(
+  { root, members }: ResultGroup,
+  revealed: readonly Revealed[],
+  isDisputed: boolean,
+): WeighedGroup {
   const own = revealed.filter(({ peer }) => members.includes(peer))
   const established = own.filter((member) => member.established)
   return {
     root,
     members: own,
     operators: operatorsOf(own),
-    oddsMicro: oddsOf(own),
-    establishedOddsMicro: oddsOf(established),
+    voices: operatorsOf(voicesOf(own, isDisputed)).size,
+    oddsMicro: oddsOf(voicesOf(own, isDisputed)),
+    establishedOddsMicro: oddsOf(voicesOf(established, isDisputed)),
     established: established.length > 0,
   }
+}
+
+/** Those that count: in a dispute only the most reliable of the foreseen, and all others. */
+function voicesOf(members: readonly Revealed[], isDisputed: boolean): readonly Revealed[] {
+  if (!isDisputed) return members
+  const isForeseen = (member: Revealed): boolean => member.foreseen === true
+  const best = members
+    .filter(isForeseen)
+    .sort((a, b) => b.reliabilityPpm - a.reliabilityPpm || compareText(a.peer, b.peer))
+  return [...best.slice(0, 1), ...members.filter((member) => !isForeseen(member))]
 }
 
 /** Sum over operators of the best clamped log-odds among their executors. */
@@ -180,7 +208,7 @@ function isStruck(
 ): boolean {
   const outside = [...winner.operators].filter((operator) => !loser.operators.has(operator)).length
   if (outside < VERDICT_RULES.operatorsMin) return false
-  if (winner.operators.size <= sizeOf(losers)) return false
+  if (winner.voices <= losers.reduce((sum, { voices }) => sum + voices, 0)) return false
   return !young || winner.operators.size >= VERDICT_RULES.youngStrikeRatio * loser.operators.size
 }
 

@@ -110,6 +110,20 @@ describe('the verdict of a mature network', () => {
     assert.equal(strikesOf(mature([...winners, stranger])), 1)
   })
 
+  it('counts those whose seats were foreseen as one where somebody else contradicts them', () => {
+    const foreseen = (letters: string, count: number) =>
+      mature(pattern(letters, outcome).map((each, i) => ({ ...each, foreseen: i < count })))
+    // Three that held every seat they knew of lose against three that nobody could foresee.
+    assert.equal(reasonOf(foreseen('bbba', 3)), 'escalate MARGIN')
+    const verdict = foreseen('bbbaaa', 3)
+    assert.equal(verdict.kind === 'accept' && verdict.root, digestOf(utf8('a')))
+    assert.equal(strikesOf(verdict), 3)
+    assert.equal(reasonOf(foreseen('aaba', 3)), 'escalate MARGIN')
+    assert.equal(strikesOf(foreseen('aabaa', 3)), 1)
+    assert.equal(foreseen('aaa', 3).kind, 'accept')
+    assert.equal(foreseen('aaaab', 5).kind, 'accept')
+  })
+
   it('does not accept newcomers among themselves', () => {
     assert.equal(reasonOf(mature(pattern('aaaaaa'))), 'escalate NO_ESTABLISHED')
     assert.equal(reasonOf(mature(pattern('aaaaaaa'))), 'reject UNDECIDED')
