@@ -148,18 +148,18 @@ export function restoreStage(context: StageContext, records: readonly StageRecor
       state.held.set(record.entry.author, record.entry)
       state.acknowledged.set(record.entry.author, record.entry)
     } else if (record.kind === 'view') {
-      state.phase = 'agreeing'
+      if (state.phase === 'collecting') state.phase = 'agreeing'
       state.view = Math.max(state.view, record.view)
       state.isSettled = true
       state.words.set(context.self, state.view)
     } else if (record.kind === 'vote') {
       state.votes.set(record.proposal.view, record.proposal)
       state.isSettled = true
-      remember(state, record.proposal)
+      const signed = remember(state, record.proposal)
+      // Its own signature may have been the last that was missing.
+      if (isFullIn(context, signed)) certify(state, signed)
     } else {
-      state.certificate = record.proposal
-      state.phase = 'certified'
-      remember(state, record.proposal)
+      certify(state, remember(state, record.proposal))
     }
   }
   return state
