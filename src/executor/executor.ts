@@ -90,6 +90,11 @@ export class Executor {
     return this.#running
   }
 
+  /** Replicas that wait for a seat. */
+  get waiting(): number {
+    return this.#queue.length
+  }
+
   onMessage(opened: AnyOpened): void {
     switch (opened.kind) {
       case 'offer':

@@ -97,6 +97,11 @@ export class JobRunner {
     })
   }
 
+  /** Whom this job waits for: called, alive as far as is known, and without a result so far. */
+  get leases(): readonly Lease[] {
+    return this.#leases.live
+  }
+
   get #logName(): string {
     return logNameOf(this.context.jobId)
   }

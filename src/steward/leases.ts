@@ -27,6 +27,11 @@ export class Leases {
     this.#options = options
   }
 
+  /** Those that have not ended, each (slot, executor) once. */
+  get live(): readonly Lease[] {
+    return [...this.#running.values()].map(({ lease }) => lease)
+  }
+
   /** An executor that is not connected when it is called gets the short lease at once. */
   grant(lease: Lease, isConnected: boolean): void {
     this.#arm(lease, isConnected ? this.#options.leaseMs : this.#options.graceMs)

@@ -36,6 +36,11 @@ export class Courier {
     this.#components = components
   }
 
+  /** Messages that wait to be delivered to the peer they are most for. */
+  get queuedMax(): number {
+    return Math.max(0, ...[...this.#outboxes.values()].map(({ queue }) => queue.length))
+  }
+
   stop(): void {
     this.#isStopped = true
     this.#outboxes.clear()

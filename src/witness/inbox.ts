@@ -96,6 +96,17 @@ export class Inbox {
     return this.#jobOf.get(id)
   }
 
+  /** How much is remembered, and of it what waits for its predecessor. */
+  get sizes(): Readonly<Record<'jobs' | 'bytes' | 'pending' | 'seen' | 'slotKeys', number>> {
+    return {
+      jobs: this.#records.size,
+      bytes: this.#recordBytes,
+      pending: this.#pendingCount,
+      seen: this.#seen.size,
+      slotKeys: this.#slotKeys.size,
+    }
+  }
+
   /** Keeps a job's record while this peer takes part in it. */
   hold(jobId: JobId): void {
     this.#held.add(jobId)
