@@ -54,7 +54,7 @@ const SILENCE_MAX_MS = 3600_000
 /** And one that its stewards never close, however they answer. */
 const LIFE_MAX_MS = 72 * 3600_000
 /** Replicas at once, those that wait for their reveal included. */
-const REPLICAS_MAX = 1024
+export const REPLICAS_MAX = 1024
 const ELECTIONS_MAX = 256
 /** Certificates that a steward tells of with a heartbeat's answer. */
 const MISSED_MAX = 16

@@ -18,7 +18,8 @@ export interface CourierComponents {
 }
 
 const DEADLINE_MS = 10_000
-const OUTBOX_MAX = 1024
+/** Messages that wait for one peer. */
+export const OUTBOX_MAX = 1024
 const TRIES = 3
 const RETRY_MS = 300
 
