@@ -141,6 +141,54 @@ export function seal<K extends MessageKind>(
 }
 
 /**
+ * Adds an own signature to a certificate.
+ *
+ * @throws CtdError ENVELOPE_MALFORMED for a kind that one author signs, or beyond all stewards
+ */
+export function cosign<K extends MessageKind>(
+  network: string,
+  opened: Opened<K>,
+  signer: Signer,
+): Opened<K> {
+  const { kind, payload } = Envelope.decode(opened.bytes)
+  const author = publicKeyFromPeerId(signer.peerId)
+  const signature = signer.sign(signedBytes(network, kind, payload))
+  const signatures = [{ author, signature }]
+  const bytes = Envelope.encode({ kind, payload, signatures })
+  return joinSignatures([
+    opened,
+    { ...opened, bytes, author: signer.peerId, authors: [signer.peerId] },
+  ])
+}
+
+/**
+ * Joins the signatures under one payload, sorted by author.
+ *
+ * @param copies - the same certificate with different signatures, all verified
+ * @throws CtdError ENVELOPE_MALFORMED when they differ, or have more authors than stewards can be
+ */
+export function joinSignatures<K extends MessageKind>(copies: ReadonlyArray<Opened<K>>): Opened<K> {
+  const [first] = copies
+  if (first === undefined || !copies.every(({ id }) => id === first.id)) {
+    throw new CtdError('ENVELOPE_MALFORMED', 'signatures of different messages cannot be joined')
+  }
+  const { kind, payload } = Envelope.decode(first.bytes)
+  const byAuthor = new Map(
+    copies.flatMap(({ bytes }) =>
+      Envelope.decode(bytes).signatures.map((each) => [peerIdFromPublicKey(each.author), each]),
+    ),
+  )
+  const authors = [...byAuthor.keys()].sort()
+  const most = isCertificate(first.kind) ? LIMITS.stewardsPerOffer : 1
+  const [author] = authors
+  if (author === undefined || authors.length > most) {
+    throw new CtdError('ENVELOPE_MALFORMED', `${first.kind} with ${authors.length} signatures`)
+  }
+  const signatures = authors.flatMap((peer) => byAuthor.get(peer) ?? [])
+  return { ...first, bytes: Envelope.encode({ kind, payload, signatures }), author, authors }
+}
+
+/**
  * Decodes an envelope and verifies every signature.
  *
  * @throws CtdError ENVELOPE_MALFORMED, ENVELOPE_TOO_LARGE, KIND_UNKNOWN, SIGNATURE_INVALID, and
