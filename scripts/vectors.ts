@@ -7,6 +7,7 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { CtdError } from '../src/errors.js'
 import {
+  choosePlaces,
   elect,
   hiddenReplicaDrawn,
   secondSeed,
@@ -265,7 +266,21 @@ function electionVectors() {
       value: seed2,
       drawnAtHalf: [0, 1, 2, 3, 4, 5, 6, 7].map((slot) => hiddenReplicaDrawn(seed2, slot, 500_000)),
     },
+    places: placesVectors(),
   }
+}
+
+/** Ninety bidders for 64 places: established, newcomers and a few that are excluded. */
+function placesVectors() {
+  const offerHash = sha256(utf8('a crowded offer'))
+  return [10, 40, 70].map((established) => {
+    const applicants = Array.from({ length: 90 }, (_, i) => ({
+      peer: peer(`applicant ${i}`),
+      established: i < established,
+      excluded: i % 20 === 7,
+    }))
+    return { offerHash, applicants, placed: choosePlaces(applicants, offerHash) }
+  })
 }
 
 function codeOf(action: () => unknown): string {

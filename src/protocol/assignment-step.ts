@@ -19,6 +19,7 @@ import type {
   AssignmentState,
 } from './assignment.js'
 import { electionOf, openingAlpha, sortByAuthor } from './ballot.js'
+import { choosePlaces } from './election.js'
 import { onSlotMessage, onExecutorLost, onRevealDeadline, onTaskReady } from './slot-step.js'
 import { vrfVerify } from './vrf.js'
 
@@ -78,7 +79,7 @@ function onAnswer(
   if (state.phase !== 'bidding' || toHex(answer.message.offer) !== state.offer.id) return []
   if (state.bids.has(answer.author) || state.declines.has(answer.author)) return []
   if (answer.kind === 'decline') state.declines.set(answer.author, answer)
-  else if (state.bids.size < LIMITS.bidsPerOffer) state.bids.set(answer.author, answer)
+  else if (state.bids.size < LIMITS.answersPerOffer) state.bids.set(answer.author, answer)
   const isComplete = [...state.asked].every(
     (peer) => state.bids.has(peer) || state.declines.has(peer),
   )
@@ -128,6 +129,7 @@ function onStandings(
   event: Extract<AssignmentEvent, { type: 'standings' }>,
 ): AssignmentEffect[] {
   if (state.phase !== 'weighing') return []
+  keepPlaced(state, event.standings)
   const bids = sortByAuthor(state.bids.values())
   state.frozenBids = seal(
     context.network,
@@ -147,6 +149,16 @@ function onStandings(
     { type: 'publish', opened: state.frozenBids, to: bids.map((bid) => bid.author) },
     { type: 'timer', name: 'openings', ms: state.offer.message.openWindowMs },
   ]
+}
+
+/** Forgets the bids for which no place is left. */
+function keepPlaced(state: AssignmentState, standings: ReadonlyMap<PeerId, Standing>): void {
+  const applicants = [...state.bids.keys()].map((peer) => {
+    const { established, excluded } = standings.get(peer) ?? UNKNOWN_STANDING
+    return { peer, established, excluded }
+  })
+  const placed = new Set(choosePlaces(applicants, fromHex(state.offer.id)))
+  for (const peer of state.bids.keys()) if (!placed.has(peer)) state.bids.delete(peer)
 }
 
 function onOpening(

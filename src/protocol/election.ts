@@ -84,8 +84,11 @@ export const ELECTION_RULES = {
    * reach the quorum (3 · ln(0.83 / 0.17) = 4.76 ≥ 4.6).
    */
   credibleReliabilityPpm: 830_000n,
+  /** Places among the frozen bids that newcomers get where more bid than fit. */
+  newcomerPlaces: 16,
 } as const
 
+const PLACE_DOMAIN = utf8('ctd/place/v1')
 const SEED_DOMAIN = utf8('ctd/election/v1')
 const SLOT_DOMAIN = utf8('ctd/election-slot/v1')
 const HIDDEN_DOMAIN = utf8('ctd/hidden-replica/v1')
@@ -162,6 +165,44 @@ export function hiddenReplicaDrawn(
 ): boolean {
   const hash = sha256(HIDDEN_DOMAIN, seed2, uint32Bytes(slotIndex))
   return (bytesToInteger(hash.subarray(0, 8)) * BigInt(PPM)) >> 64n < BigInt(probabilityPpm)
+}
+
+/** What the choice of places needs to know of a bidder. */
+export type Applicant = Pick<Candidate, 'peer' | 'established' | 'excluded'>
+
+/**
+ * Which bids are frozen where more arrive than fit: everybody may bid, but newcomers, who cost
+ * nothing, must not crowd out those with a history, or a flood of them would make any network look
+ * young and win by its rules. Established peers come first, for all but sixteen places, then
+ * newcomers for those, then whoever is left, and the excluded last; within each by
+ * H(offer, peer), which no peer can choose after the offer.
+ *
+ * @returns at most `LIMITS.bidsPerOffer` peers, sorted
+ */
+export function choosePlaces(applicants: readonly Applicant[], offerHash: Uint8Array): PeerId[] {
+  const places = LIMITS.bidsPerOffer
+  if (applicants.length <= places) return applicants.map(({ peer }) => peer).sort(compareText)
+  const drawn = applicants
+    .map((applicant) => ({
+      ...applicant,
+      draw: sha256(PLACE_DOMAIN, offerHash, utf8(applicant.peer)),
+    }))
+    .sort((a, b) => compareBytes(a.draw, b.draw) || compareText(a.peer, b.peer))
+  const established = drawn.filter((each) => each.established && !each.excluded)
+  const newcomers = drawn.filter((each) => !each.established && !each.excluded)
+  const { newcomerPlaces } = ELECTION_RULES
+  const reserved = places - Math.min(newcomerPlaces, newcomers.length)
+  const inOrder = [
+    ...established.slice(0, reserved),
+    ...newcomers.slice(0, newcomerPlaces),
+    ...established.slice(reserved),
+    ...newcomers.slice(newcomerPlaces),
+    ...drawn.filter(({ excluded }) => excluded),
+  ]
+  return inOrder
+    .slice(0, places)
+    .map(({ peer }) => peer)
+    .sort(compareText)
 }
 
 function assertInput(input: ElectionInput): void {

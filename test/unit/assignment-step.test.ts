@@ -123,7 +123,7 @@ describe('the election of a batch', () => {
     assert.equal(assignment.openings.size, 0)
   })
 
-  it('takes one answer of each peer, and as many bids as a freeze can hold', () => {
+  it('takes one answer of each peer, and freezes as many bids as fit', () => {
     const rig = rigOf({ behaviours: ['offline', 'offline'] })
     const assignment = assignmentAt(rig, 'bidding')
     const crowd = new Rig({
@@ -146,7 +146,7 @@ describe('the election of a batch', () => {
       stepAssignment(rig.context, assignment, { type: 'message', opened, nowMs })
       stepAssignment(rig.context, assignment, { type: 'message', opened, nowMs })
     }
-    assert.equal(assignment.bids.size, LIMITS.bidsPerOffer)
+    assert.equal(assignment.bids.size, crowd.executors.length)
     stepAssignment(rig.context, assignment, { type: 'deadline', name: 'bids', nowMs })
     const standings = new Map(
       [...assignment.bids.keys()].map((peer) => [
@@ -159,6 +159,8 @@ describe('the election of a batch', () => {
       'freezeBids',
       'timer',
     ])
+    assert.equal(assignment.bids.size, LIMITS.bidsPerOffer)
+    assert.equal(assignment.frozenBids?.message.bids.length, LIMITS.bidsPerOffer)
   })
 
   it('ignores events that come too late', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { CtdError } from '../../src/errors.js'
 import {
+  choosePlaces,
   elect,
   hiddenReplicaDrawn,
   secondSeed,
@@ -236,5 +237,45 @@ describe('the hidden replica', () => {
     const frozen = sha256(utf8('commitments'))
     assert.deepEqual(secondSeed(frozen, [a, b]), secondSeed(frozen, [b, a]))
     assert.notDeepEqual(secondSeed(frozen, [a]), secondSeed(frozen, [a, b]))
+  })
+})
+
+describe('the places of an offer', () => {
+  const applicant = (name: string, established: boolean, excluded = false) => ({
+    peer: peer(name),
+    established,
+    excluded,
+  })
+  const crowd = (count: number, name: string, established: boolean, excluded = false) =>
+    Array.from({ length: count }, (_, i) => applicant(`${name} ${i}`, established, excluded))
+
+  it('go to everybody while they suffice', () => {
+    const all = [
+      ...crowd(10, 'old', true),
+      ...crowd(50, 'new', false),
+      ...crowd(4, 'out', true, true),
+    ]
+    assert.equal(choosePlaces(all, sha256(utf8('offer'))).length, 64)
+  })
+
+  it('go to the established first in a flood of newcomers, who keep sixteen', () => {
+    for (const [old, expected] of [
+      [5, 5],
+      [48, 48],
+      [200, 48],
+    ] as const) {
+      const established = crowd(old, 'old', true)
+      const all = [...crowd(1000, 'new', false), ...crowd(90, 'out', true, true), ...established]
+      const placed = new Set(choosePlaces(all, sha256(utf8('offer'))))
+      assert.equal(placed.size, 64)
+      assert.equal(established.filter((each) => placed.has(each.peer)).length, expected)
+    }
+  })
+
+  it('fall to others with another offer', () => {
+    const all = crowd(100, 'old', true)
+    const places = (offer: string) => choosePlaces(all, sha256(utf8(offer)))
+    assert.notDeepEqual(places('one'), places('two'))
+    assert.deepEqual(places('one'), choosePlaces(all.toReversed(), sha256(utf8('one'))))
   })
 })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import {
+  choosePlaces,
   elect,
   hiddenReplicaDrawn,
   secondSeed,
@@ -53,6 +54,15 @@ interface Vectors {
     readonly value: string
     readonly drawnAtHalf: readonly boolean[]
   }
+  readonly places: readonly {
+    readonly offerHash: string
+    readonly applicants: readonly {
+      readonly peer: string
+      readonly established: boolean
+      readonly excluded: boolean
+    }[]
+    readonly placed: readonly string[]
+  }[]
 }
 
 const vectors: Vectors = JSON.parse(readFileSync(new URL('election.json', import.meta.url), 'utf8'))
@@ -102,5 +112,14 @@ describe('vectors of the election', () => {
       drawnAtHalf,
     )
     assert.ok(drawnAtHalf.includes(true) && drawnAtHalf.includes(false))
+  })
+
+  it('choose the same bids where more came than fit', () => {
+    assert.ok(vectors.places.length > 0)
+    for (const { offerHash, applicants, placed } of vectors.places) {
+      const parsed = applicants.map((each) => ({ ...each, peer: parsePeerId(each.peer) }))
+      assert.deepEqual(choosePlaces(parsed, fromHex(offerHash)), placed)
+      assert.deepEqual(choosePlaces(parsed.toReversed(), fromHex(offerHash)), placed)
+    }
   })
 })
