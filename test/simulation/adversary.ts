@@ -3,6 +3,7 @@
  * messages back, send others, or answer what they see.
  */
 import { commitmentOf } from '../../src/protocol/task.js'
+import { vrfOutput } from '../../src/protocol/vrf.js'
 import { seal } from '../../src/wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../../src/wire/envelope.js'
 import { toHex } from '../../src/wire/ids.js'
@@ -13,10 +14,20 @@ export const ADVERSARIES = [
   'liar',
   /** Computes the same wrong thing as every other colluder. */
   'colluder',
+  /** Lies with the other sleepers, but only where they hold every seat that was called. */
+  'sleeper',
+  /** Lies with the other framers, but only where an honest executor would be outvoted. */
+  'framer',
+  /** One of many newcomers that one operator made; all tell one lie. */
+  'sybil',
+  /** Claims a thousand times the speed it has, and is slow. */
+  'boaster',
   /** Bids, opens and is never heard of again. */
   'silent',
   /** Bids and does not open. */
   'non-opener',
+  /** Opens only when it likes its ticket. */
+  'chooser',
   /** Commits and does not reveal. */
   'withholder',
   /** Reveals another result than it committed to. */
@@ -29,6 +40,12 @@ export const ADVERSARIES = [
 export type Adversary = (typeof ADVERSARIES)[number]
 export type Behaviour = 'honest' | Adversary
 
+/** Those who gain by being several. */
+export const GANGS = ['colluder', 'sleeper', 'framer', 'sybil'] as const
+
+/** Those whose lie another operator's peer may tell as well. */
+export const CONSPIRATORS: ReadonlySet<Behaviour> = new Set(['colluder', 'sleeper', 'framer'])
+
 /** What an adversary sends instead of an own message. */
 export interface Outgoing {
   /** To everybody and to those who wait for it; absent, nothing is sent. */
@@ -37,22 +54,59 @@ export interface Outgoing {
   readonly toHalf?: AnyOpened
 }
 
+export interface CorruptionOptions {
+  readonly behaviour: Behaviour
+  readonly network: string
+  readonly signer: Signer
+  /** Peers of the same behaviour, this one among them. */
+  readonly gang: ReadonlySet<PeerId>
+  /** Told whenever an adversary does what it is for. */
+  readonly count: (what: string) => void
+}
+
+const LIE = 'agreed lie'
+const BOAST = 1000
+
 export class Corruption {
   readonly behaviour: Behaviour
-  readonly #network: string
-  readonly #signer: Signer
+  readonly #options: CorruptionOptions
   readonly #copied = new Set<string>()
 
-  constructor(behaviour: Behaviour, network: string, signer: Signer) {
-    this.behaviour = behaviour
-    this.#network = network
-    this.#signer = signer
+  constructor(options: CorruptionOptions) {
+    this.behaviour = options.behaviour
+    this.#options = options
   }
 
-  /** What is mixed into the results of this peer. */
-  lie(): string {
-    if (this.behaviour === 'liar') return this.#signer.peerId
-    return this.behaviour === 'colluder' ? 'agreed lie' : ''
+  #act(): void {
+    this.#options.count(`adversary:${this.behaviour}`)
+  }
+
+  /**
+   * What is mixed into the result of a task; the same for all who are to agree.
+   *
+   * @param called - everybody who was called to the task so far
+   */
+  lie(called: readonly PeerId[]): string {
+    const { gang, signer } = this.#options
+    const ours = called.filter((peer) => gang.has(peer)).length
+    const others = called.length - ours
+    const lie = {
+      liar: signer.peerId,
+      colluder: LIE,
+      sleeper: ours > 1 && others === 0 ? LIE : '',
+      framer: others > 0 && ours > others ? LIE : '',
+      sybil: 'the lie of one operator',
+    }[this.behaviour as string]
+    if (lie === undefined || lie === '') return ''
+    this.#act()
+    return lie
+  }
+
+  /** What it claims to compute in a second, as a multiple of what it does. */
+  get boast(): number {
+    if (this.behaviour !== 'boaster') return 1
+    this.#act()
+    return BOAST
   }
 
   /** A copier never finishes by itself. */
@@ -68,11 +122,15 @@ export class Corruption {
     const { kind } = opened
     switch (this.behaviour) {
       case 'silent':
-        return kind === 'bid' || kind === 'vrfOpen' || kind === 'decline' ? { opened } : {}
+        return kind === 'bid' || kind === 'vrfOpen' || kind === 'decline'
+          ? { opened }
+          : this.#nothing()
       case 'non-opener':
-        return kind === 'vrfOpen' ? {} : { opened }
+        return kind === 'vrfOpen' ? this.#nothing() : { opened }
+      case 'chooser':
+        return kind === 'vrfOpen' && !isLiked(opened) ? this.#nothing() : { opened }
       case 'withholder':
-        return kind === 'reveal' ? {} : { opened }
+        return kind === 'reveal' ? this.#nothing() : { opened }
       case 'mismatcher':
         return { opened: kind === 'reveal' ? this.#otherReveal(opened) : opened }
       case 'equivocator':
@@ -83,22 +141,30 @@ export class Corruption {
     }
   }
 
+  #nothing(): Outgoing {
+    this.#act()
+    return {}
+  }
+
   #otherReveal({ message }: Opened<'reveal'>): Opened<'reveal'> {
+    this.#act()
+    const { network, signer } = this.#options
     const outputRoot = message.outputRoot.map((byte) => byte ^ 1)
-    const other = { ...message, outputRoot, listing: new Uint8Array(0) }
-    return seal(this.#network, 'reveal', other, this.#signer)
+    return seal(network, 'reveal', { ...message, outputRoot, listing: new Uint8Array(0) }, signer)
   }
 
   #otherCommitment({ message }: Opened<'commitment'>): Opened<'commitment'> {
+    this.#act()
+    const { network, signer } = this.#options
     const commitment = commitmentOf({
       taskId: toHex(message.taskId) as TaskId,
       attempt: message.attempt,
-      peer: this.#signer.peerId,
+      peer: signer.peerId,
       outputRoot: new Uint8Array(32),
       metrics: new Uint8Array(0),
       salt: new Uint8Array(32),
     })
-    return seal(this.#network, 'commitment', { ...message, commitment }, this.#signer)
+    return seal(network, 'commitment', { ...message, commitment }, signer)
   }
 
   /** What a copier answers to another's commitment or reveal. */
@@ -109,8 +175,15 @@ export class Corruption {
     const key = `${opened.kind}/${toHex(taskId)}/${attempt}`
     if (this.#copied.has(key)) return undefined
     this.#copied.add(key)
+    this.#act()
+    const { network, signer } = this.#options
     return opened.kind === 'commitment'
-      ? seal(this.#network, 'commitment', opened.message, this.#signer)
-      : seal(this.#network, 'reveal', opened.message, this.#signer)
+      ? seal(network, 'commitment', opened.message, signer)
+      : seal(network, 'reveal', opened.message, signer)
   }
+}
+
+/** A chooser likes half of its tickets. */
+function isLiked({ message }: Opened<'vrfOpen'>): boolean {
+  return ((vrfOutput(message.proof)?.[0] ?? 0) & 1) === 0
 }

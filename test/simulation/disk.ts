@@ -27,9 +27,16 @@ const REFUSED = 0.3
 /** What a record takes beside its key and its value. */
 const RECORD_BYTES = 16
 
+interface DiskOptions {
+  /** Told of every fault that was felt. */
+  readonly count: (what: string) => void
+  /** A defect: no write waits for the disk. */
+  readonly neverSyncs: boolean
+}
+
 export class Disk {
   readonly #random: Random
-  readonly #count: (what: string) => void
+  readonly #options: DiskOptions
   #synced: Spaces = new Map()
   #view: Spaces = new Map()
   #unsynced: Batch[] = []
@@ -40,10 +47,13 @@ export class Disk {
   /** Set while a sync takes seconds. */
   isSlow = false
 
-  /** @param count - told of every fault that was felt */
-  constructor(random: Random, count: (what: string) => void) {
+  constructor(random: Random, options: DiskOptions) {
     this.#random = random
-    this.#count = count
+    this.#options = options
+  }
+
+  #count(what: string): void {
+    this.#options.count(what)
   }
 
   preset(space: string, records: ReadonlyMap<string, string>): void {
@@ -86,7 +96,7 @@ export class Disk {
     }
     apply(this.#view, batch)
     this.#unsynced.push(batch)
-    if (!durable) return Promise.resolve()
+    if (!durable || this.#options.neverSyncs) return Promise.resolve()
     if (this.isSlow) this.#count('fault:sync-slow')
     const ms = this.isSlow
       ? this.#random.between(SLOW_SYNC_MIN_MS, SLOW_SYNC_MAX_MS)

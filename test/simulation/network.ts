@@ -220,7 +220,9 @@ export class SimulatedNetwork {
   #delay(): number {
     const { delayMinMs, delayMaxMs, slow } = this.faults
     const ms = this.#random.between(delayMinMs, delayMaxMs)
-    return this.#random.chance(slow) ? ms * 10 : ms
+    if (!this.#random.chance(slow)) return ms
+    this.#observer.count('fault:overtaken')
+    return ms * 10
   }
 
   #publish(from: Station, topic: string, bytes: Uint8Array): void {

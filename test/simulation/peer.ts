@@ -7,6 +7,7 @@ import { Executor } from '../../src/executor/executor.js'
 import type { Replica, ReplicaOutput } from '../../src/executor/replica.js'
 import type { Offering } from '../../src/executor/bid.js'
 import type { Log } from '../../src/log.js'
+import { electionOf } from '../../src/protocol/ballot.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import { deriveVrfSecret } from '../../src/protocol/vrf.js'
 import { Requester } from '../../src/requester/requester.js'
@@ -20,15 +21,16 @@ import { jobTopic, topicsOf } from '../../src/wire/topics.js'
 import { createControl } from '../../src/witness/control.js'
 import { Courier } from '../../src/witness/courier.js'
 import { Inbox } from '../../src/witness/inbox.js'
+import type { JobRecord } from '../../src/witness/job-record.js'
 import { ReputationBook } from '../../src/witness/reputation-book.js'
-import { Corruption } from './adversary.js'
+import { Corruption, CONSPIRATORS } from './adversary.js'
 import type { Behaviour } from './adversary.js'
 import { Disk } from './disk.js'
 import type { SimulatedNetwork } from './network.js'
 import type { Outputs } from './outputs.js'
 import type { Random } from './random.js'
 import { Life } from './timeline.js'
-import type { Timeline } from './timeline.js'
+import type { Skew, Timeline } from './timeline.js'
 
 export const NETWORK = 'simulation'
 
@@ -55,6 +57,8 @@ export interface PeerParts {
   readonly outputs: Outputs
   readonly observer: PeerObserver
   readonly random: Random
+  /** Peers by behaviour; every peer adds itself. */
+  readonly gangs: Map<Behaviour, Set<PeerId>>
 }
 
 export interface PeerOptions {
@@ -75,8 +79,12 @@ export interface PeerOptions {
   readonly backlogFactor: number
   readonly workMinMs: number
   readonly workMaxMs: number
-  /** Share of replicas that fail on this machine alone. */
+  /** Share of replicas that fail on this machine alone, and that never end by themselves. */
   readonly failure: number
+  readonly hang: number
+  readonly skew: Skew
+  /** Writes that should reach the disk do not wait for it: a defect, for tests of the checks. */
+  readonly neverSyncs: boolean
 }
 
 /** The people of one process. */
@@ -90,6 +98,8 @@ export interface Household {
 }
 
 const ENVELOPES_MAX = 256
+/** How much slower a boaster is than it could be. */
+const SLOW_FACTOR = 2
 
 export class SimulatedPeer {
   readonly options: PeerOptions
@@ -100,6 +110,7 @@ export class SimulatedPeer {
   readonly #seed: Uint8Array
   /** Replicas by the process that ran them last. */
   readonly #running = new Map<string, Life>()
+  readonly #operator: PeerId
   #household: Household | undefined
 
   constructor(parts: PeerParts, options: PeerOptions) {
@@ -107,12 +118,30 @@ export class SimulatedPeer {
     this.options = options
     this.#seed = sha256(utf8(options.name))
     this.signer = createSigner(this.#seed)
-    this.disk = new Disk(parts.random.fork('disk'), parts.observer.onFault.bind(parts.observer))
-    this.corruption = new Corruption(options.behaviour, NETWORK, this.signer)
+    const count = parts.observer.onFault.bind(parts.observer)
+    this.disk = new Disk(parts.random.fork('disk'), { count, neverSyncs: options.neverSyncs })
+    const { behaviour } = options
+    const gang = parts.gangs.get(behaviour) ?? new Set()
+    parts.gangs.set(behaviour, gang.add(this.peerId))
+    this.corruption = new Corruption({
+      behaviour,
+      network: NETWORK,
+      signer: this.signer,
+      gang,
+      count,
+    })
+    const [first = this.peerId] = gang
+    this.#operator = behaviour === 'sybil' ? first : this.peerId
   }
 
   get peerId(): PeerId {
     return this.signer.peerId
+  }
+
+  /** Replicas whose program runs in this process. */
+  get working(): number {
+    const life = this.#household?.life
+    return [...this.#running.values()].filter((other) => other === life).length
   }
 
   get isHonest(): boolean {
@@ -142,7 +171,7 @@ export class SimulatedPeer {
   }
 
   async start(): Promise<void> {
-    const life = new Life(this.#parts.timeline)
+    const life = new Life(this.#parts.timeline, this.options.skew)
     const household = this.#compose(life)
     this.#household = household
     await household.reputation.load()
@@ -252,7 +281,7 @@ export class SimulatedPeer {
           inbox.letGo(jobId)
         },
       },
-      { ...options.times, network: NETWORK, signer, vrfSecret, operator: self },
+      { ...options.times, network: NETWORK, signer, vrfSecret, operator: this.#operator },
     )
     const executor: Executor = new Executor(
       {
@@ -267,7 +296,7 @@ export class SimulatedPeer {
         recordOf: (id) => inbox.recordOf(id),
         offering: () => this.#offering(),
         hardwareClass: () => 'cpu',
-        flopsMega: () => 1000,
+        flopsMega: () => 1000 * this.corruption.boast,
         receive: (bytes, from) => {
           void inbox.receive(bytes, from)
         },
@@ -283,7 +312,7 @@ export class SimulatedPeer {
         work: (replica, on, signal) => this.#work(life, inbox, replica, on, signal),
         onPhase: () => undefined,
       },
-      { vrfSecret, operator: self, seats: options.seats, heartbeatMs: options.times.heartbeatMs },
+      { vrfSecret, operator: this.#operator, seats: options.seats, heartbeatMs: options.times.heartbeatMs },
     )
 
     inbox.onMessage((opened) => {
@@ -376,7 +405,7 @@ export class SimulatedPeer {
     signal: AbortSignal,
   ): Promise<ReplicaOutput> {
     const { random, outputs, observer } = this.#parts
-    const { workMinMs, workMaxMs, failure } = this.options
+    const { workMinMs, workMaxMs, failure, hang } = this.options
     if (this.#running.get(replica.key) === life) observer.onDouble(this, replica.key)
     this.#running.set(replica.key, life)
     try {
@@ -384,18 +413,41 @@ export class SimulatedPeer {
       await pause(life, random.between(5, 100), signal)
       on.phase('running')
       if (this.corruption.isIdle) await pause(life, Infinity, signal)
-      await pause(life, random.between(workMinMs, workMaxMs), signal)
-      if (random.chance(failure)) throw new CtdError('ENGINE_LOST', 'the container engine died')
+      if (random.chance(hang)) {
+        observer.onFault('fault:engine-hung')
+        await pause(life, replica.options.resources.timeoutMs, signal)
+        throw new CtdError('ENGINE_TIMEOUT', 'the container engine does not answer')
+      }
+      const factor = this.corruption.behaviour === 'boaster' ? SLOW_FACTOR : 1
+      await pause(life, factor * random.between(workMinMs, workMaxMs), signal)
+      if (random.chance(failure)) {
+        observer.onFault('fault:engine-lost')
+        throw new CtdError('ENGINE_LOST', 'the container engine died')
+      }
     } finally {
       this.#running.delete(replica.key)
     }
     const { task, slot, jobId } = replica.options
-    const plan = inbox.record(jobId)?.plan
-    if (plan === undefined) throw new CtdError('JOB_UNKNOWN', 'the job is not known any more')
-    const output = outputs.compute(plan, slot, task.message, this.corruption.lie())
+    const record = inbox.record(jobId)
+    if (record === undefined) throw new CtdError('JOB_UNKNOWN', 'the job is not known any more')
+    const called = CONSPIRATORS.has(this.corruption.behaviour) ? calledTo(record, replica) : []
+    const output = outputs.compute(record.plan, slot, task.message, this.corruption.lie(called))
     outputs.hold(output.root, this.peerId)
     return output
   }
+}
+
+/** Everybody who was called to a replica's task: conspirators read it from public messages. */
+function calledTo(record: JobRecord, { options: { offer, task } }: Replica): readonly PeerId[] {
+  let link: AnyOpened | undefined = task
+  while (link !== undefined && link.kind !== 'freezeOpenings') {
+    link = 'previous' in link.message ? record.get(toHex(link.message.previous)) : undefined
+  }
+  const frozenBids = link === undefined ? undefined : record.get(toHex(link.message.frozenBids))
+  if (link === undefined || frozenBids?.kind !== 'freezeBids') return []
+  const ballot = { offer, frozenBids, frozenOpenings: link }
+  const { slots } = electionOf(NETWORK, ballot, record.manifest.author, 'trust')
+  return slots[task.message.slot]?.ranking.slice(0, task.message.seats) ?? []
 }
 
 function pause(life: Life, ms: number, signal: AbortSignal): Promise<void> {

@@ -1,8 +1,9 @@
 /** One schedule: who takes part, which jobs there are, what goes wrong and when. All from a seed. */
-import { ADVERSARIES } from './adversary.js'
-import type { Behaviour } from './adversary.js'
+import { ADVERSARIES, GANGS } from './adversary.js'
+import type { Adversary, Behaviour } from './adversary.js'
 import type { NetworkFaults } from './network.js'
 import { Random } from './random.js'
+import type { Skew } from './timeline.js'
 
 export interface ScheduledJob {
   readonly atMs: number
@@ -30,7 +31,7 @@ export type Fault =
       readonly isOneWay: boolean
     }
   | {
-      readonly kind: 'full-disk'
+      readonly kind: 'full-disk' | 'failing-disk' | 'slow-disk'
       readonly atMs: number
       readonly peer: number
       readonly ms: number
@@ -50,8 +51,11 @@ export interface Schedule {
   readonly backlogFactor: number
   readonly workMinMs: number
   readonly workMaxMs: number
-  /** Share of replicas that fail on one machine alone. */
+  /** Share of replicas that fail on one machine alone, and whose container engine hangs. */
   readonly failure: number
+  readonly hang: number
+  /** How wrong the clock of each peer is; right for those it does not name. */
+  readonly skews: readonly Skew[]
   /** Real signatures and VRFs instead of hashes. */
   readonly isReal: boolean
 }
@@ -79,6 +83,8 @@ export function calmSchedule(seed: string, changes: Partial<Schedule> = {}): Sch
     workMinMs: 50,
     workMaxMs: 1500,
     failure: 0,
+    hang: 0,
+    skews: [],
     isReal: false,
     ...changes,
   }
@@ -87,15 +93,21 @@ export function calmSchedule(seed: string, changes: Partial<Schedule> = {}): Sch
 const FAULTS_FROM_MS = 2500
 const FAULTS_TO_MS = 30_000
 const PEERS_MIN = 7
-const PEERS_MAX = 9
+/** Most schedules stay small, so that there can be many. */
+const PEERS_USUAL_MAX = 8
+const PEERS_MAX = 12
 /** Honest peers that must stay so that every job can be served. */
 const HONEST_MIN = 5
 const ESTABLISHED_MAX = 7
+const ADVERSARIES_MAX = 4
+const SKEW_MAX_MS = 8000
+const DRIFT_MAX_PPM = 5000
 
 /** A full mix: every schedule draws which faults it has at all, and how strong they are. */
 export function mixedSchedule(seed: string, isReal = false): Schedule {
   const random = new Random(seed)
-  const peers = random.between(PEERS_MIN, PEERS_MAX)
+  const most = random.chance(0.2) ? PEERS_MAX : PEERS_USUAL_MAX
+  const peers = random.between(PEERS_MIN, most)
   const behaviours = drawBehaviours(random, peers)
   const isMature = random.chance(0.3)
   const honest = behaviours.flatMap((behaviour, i) => (behaviour === 'honest' ? [i] : []))
@@ -121,28 +133,46 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     workMinMs: 20,
     workMaxMs: random.pick([300, 2000, 9000]),
     failure: random.chance(0.3) ? 0.05 : 0,
+    hang: random.chance(0.15) ? 0.05 : 0,
+    skews: random.chance(0.5) ? Array.from({ length: peers }, () => drawSkew(random)) : [],
     isReal,
   }
 }
 
+function drawSkew(random: Random): Skew {
+  const offsetMs = random.chance(0.5) ? random.between(-SKEW_MAX_MS, SKEW_MAX_MS) : 0
+  return {
+    offsetMs,
+    driftPpm: random.chance(0.3) ? random.between(-DRIFT_MAX_PPM, DRIFT_MAX_PPM) : 0,
+  }
+}
+
 function drawBehaviours(random: Random, peers: number): Behaviour[] {
-  const count = random.chance(0.7) ? random.between(0, Math.min(3, peers - HONEST_MIN)) : 0
-  // At most one tells a lie that another could agree with: two may win in a young network.
-  const kinds = random.shuffle(ADVERSARIES).slice(0, count)
-  const rest = random.shuffle([
-    ...kinds,
-    ...Array.from({ length: peers - 1 - count }, (): Behaviour => 'honest'),
+  const room = Math.min(ADVERSARIES_MAX, peers - HONEST_MIN)
+  const adversaries = random.chance(0.7) ? drawAdversaries(random, random.between(0, room)) : []
+  const rest = random.shuffle<Behaviour>([
+    ...adversaries,
+    ...Array.from({ length: peers - 1 - adversaries.length }, (): Behaviour => 'honest'),
   ])
   return ['honest', ...rest]
+}
+
+/** Often a gang and whoever there is room for beside it. */
+function drawAdversaries(random: Random, count: number): Adversary[] {
+  const loners = random.shuffle(ADVERSARIES)
+  if (count < 2 || random.chance(0.5)) return loners.slice(0, count)
+  const kind = random.pick(GANGS)
+  const gang = Array.from({ length: random.between(2, count) }, () => kind)
+  return [...gang, ...loners.filter((other) => other !== kind)].slice(0, count)
 }
 
 function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJob[] {
   // An adversary's own job is its own affair.
   const second = behaviours[1] === 'honest' ? random.between(0, 1) : 0
-  return Array.from({ length: random.chance(0.25) ? 2 : 1 }, (_, i) => ({
+  return Array.from({ length: random.chance(0.2) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
-    kind: random.chance(0.2) ? 'train' : 'run',
+    kind: random.chance(0.12) ? 'train' : 'run',
     tasks: random.between(1, 4),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
@@ -171,8 +201,10 @@ function drawFaults(random: Random, peers: number): Fault[] {
       isOneWay: random.chance(0.25),
     })
   }
-  for (const _ of times(0.15, 2)) {
-    faults.push({ kind: 'full-disk', atMs: atMs(), peer: anybody(), ms: random.between(100, 6000) })
+  for (const kind of ['full-disk', 'failing-disk', 'slow-disk'] as const) {
+    for (const _ of times(0.15, 2)) {
+      faults.push({ kind, atMs: atMs(), peer: anybody(), ms: random.between(100, 6000) })
+    }
   }
   for (const _ of times(0.3, 2)) {
     faults.push({ kind: 'late-join', atMs: atMs(), peer: random.between(1, peers - 1) })

@@ -12,9 +12,11 @@ const HAPPENINGS_MAX = 200_000
 export class Timeline {
   readonly #heap: Happening[] = []
   #order = 0
+  readonly startMs: number
   nowMs: number
 
   constructor(startMs: number) {
+    this.startMs = startMs
     this.nowMs = startMs
   }
 
@@ -88,6 +90,15 @@ function isBefore(a: Happening, b: Happening): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }
 
+/** How a machine's clock differs from the true one. */
+export interface Skew {
+  readonly offsetMs: number
+  /** Milliseconds that it gains in a million. */
+  readonly driftPpm: number
+}
+
+const NO_SKEW: Skew = { offsetMs: 0, driftPpm: 0 }
+
 /**
  * One process of a peer, from its start to its death. What a dead process left behind (timers,
  * pending answers) never reaches anybody.
@@ -99,15 +110,24 @@ export class Life {
   /** Timers that are armed now. */
   timers = 0
   readonly #timeline: Timeline
+  readonly #skew: Skew
 
-  constructor(timeline: Timeline) {
+  constructor(timeline: Timeline, skew: Skew = NO_SKEW) {
     this.#timeline = timeline
+    this.#skew = skew
   }
 
+  /** As this machine has it. */
   get clock(): Clock {
+    const { startMs } = this.#timeline
+    const { offsetMs, driftPpm } = this.#skew
+    if (offsetMs === 0 && driftPpm === 0) {
+      return { now: () => this.#timeline.nowMs, after: (ms, call) => this.after(ms, call) }
+    }
+    const pace = 1 + driftPpm / 1e6
     return {
-      now: () => this.#timeline.nowMs,
-      after: (ms, call) => this.after(ms, call),
+      now: () => startMs + Math.floor((this.#timeline.nowMs - startMs) * pace) + offsetMs,
+      after: (ms, call) => this.after(Math.ceil(ms / pace), call),
     }
   }
 

@@ -8,6 +8,8 @@ import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import type { NewJob } from '../../src/requester/requester.js'
 import { digestOf, sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
+import { CONSPIRATORS } from './adversary.js'
+import type { Behaviour } from './adversary.js'
 import { Invariants } from './invariants.js'
 import type { Violation } from './invariants.js'
 import { SimulatedNetwork } from './network.js'
@@ -51,6 +53,8 @@ export interface RunOptions {
   readonly onTrace?: (line: string) => void
   /** Told before the first event, for tests that take part. */
   readonly onWorld?: (world: World) => void
+  /** Something that is broken on purpose, for tests of what finds it. */
+  readonly defect?: 'never-syncs'
 }
 
 const START_MS = 1_800_000_000_000
@@ -108,19 +112,22 @@ export class World {
   readonly jobs: RunningJob[]
   readonly #random: Random
   readonly #outputs = new Outputs()
+  readonly #gangs = new Map<Behaviour, Set<PeerId>>()
   readonly #coverage = new Map<string, number>()
   readonly #hash = createHash('sha256')
   /** The end of the trace, which is not hashed yet. */
   readonly #trace = Buffer.allocUnsafe(TRACE_BYTES)
   #unhashed = 0
   readonly #names = new Map<string, string>()
+  readonly #defect: RunOptions['defect']
   readonly #onTrace: ((line: string) => void) | undefined
   #events = 0
   #faultsEndMs: number
 
-  constructor(schedule: Schedule, { onTrace }: RunOptions = {}) {
+  constructor(schedule: Schedule, { onTrace, defect }: RunOptions = {}) {
     this.schedule = schedule
     this.#onTrace = onTrace
+    this.#defect = defect
     this.#random = new Random(schedule.seed).fork('world')
     forgetKept()
     mode.isReal = schedule.isReal
@@ -129,7 +136,7 @@ export class World {
       now: () => this.timeline.nowMs - START_MS,
       count: (what) => this.count(what),
       rightRoot: (verified) => this.#rightRoot(verified),
-      mayBeWrong: schedule.behaviours.filter((behaviour) => behaviour === 'colluder').length > 1,
+      conspirators: schedule.behaviours.filter((one) => CONSPIRATORS.has(one)).length,
     })
     const observer = {
       trace: (what: string, from: string, to: string, bytes: Uint8Array | undefined) => {
@@ -157,7 +164,10 @@ export class World {
   }
 
   #createPeer(index: number, behaviour: PeerOptions['behaviour']): SimulatedPeer {
-    const { seats, backlogFactor, workMinMs, workMaxMs, failure } = this.schedule
+    const { seats, backlogFactor, workMinMs, workMaxMs, failure, hang } = this.schedule
+    const skew = this.schedule.skews[index] ?? { offsetMs: 0, driftPpm: 0 }
+    if (skew.offsetMs !== 0) this.count('fault:clock-offset')
+    if (skew.driftPpm !== 0) this.count('fault:clock-drift')
     const random = this.#random.fork(`peer/${index}`)
     return new SimulatedPeer(
       {
@@ -166,6 +176,7 @@ export class World {
         outputs: this.#outputs,
         observer: this.invariants,
         random,
+        gangs: this.#gangs,
       },
       {
         // The same keys in every schedule: making them is the dearest part.
@@ -177,6 +188,9 @@ export class World {
         workMinMs,
         workMaxMs,
         failure: behaviour === 'honest' ? failure : 0,
+        hang: behaviour === 'honest' ? hang : 0,
+        skew,
+        neverSyncs: this.#defect === 'never-syncs',
       },
     )
   }
@@ -325,6 +339,12 @@ export class World {
       case 'full-disk':
         this.#peer(fault.peer).disk.isFull = true
         return
+      case 'failing-disk':
+        this.#peer(fault.peer).disk.isFailing = true
+        return
+      case 'slow-disk':
+        this.#peer(fault.peer).disk.isSlow = true
+        return
       case 'late-join':
         this.#startAgain(fault.peer)
     }
@@ -334,6 +354,8 @@ export class World {
     if (fault.kind === 'crash') this.#startAgain(fault.peer)
     if (fault.kind === 'partition') this.network.heal()
     if (fault.kind === 'full-disk') this.#peer(fault.peer).disk.isFull = false
+    if (fault.kind === 'failing-disk') this.#peer(fault.peer).disk.isFailing = false
+    if (fault.kind === 'slow-disk') this.#peer(fault.peer).disk.isSlow = false
   }
 
   #startAgain(index: number): void {
