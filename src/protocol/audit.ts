@@ -9,6 +9,7 @@ import type { FolderFile } from '../wire/folder.js'
 import type { TaskInput } from '../wire/generated/task.js'
 import { fromHex, peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, JobId, PeerId } from '../wire/ids.js'
+import { isCertificate } from '../wire/messages.js'
 import { openFrozen } from './ballot.js'
 import type { Election } from './election.js'
 import { encodeResult, resultOf } from './job-result.js'
@@ -72,6 +73,8 @@ export interface AuditReport {
   readonly artifacts: number
   /** Tasks that were accepted under the rules of young networks. */
   readonly young: number
+  /** Stewards that signed the least signed certificate; with one, sets rest on its word alone. */
+  readonly stewards: number
   /** Whoever revealed another result than the accepted one, sorted. */
   readonly dissenters: readonly PeerId[]
   /** Every key the transcript rests on, sorted by peer id. */
@@ -112,6 +115,7 @@ function refused(problem: AuditProblem): AuditReport {
     messages: 0,
     artifacts: 0,
     young: 0,
+    stewards: 0,
     dissenters: [],
     keys: [],
     anchored: false,
@@ -158,6 +162,7 @@ class Audit {
       messages: [...this.#transcript.messages()].length,
       artifacts: this.#artifacts,
       young: slots.filter(({ young }) => young).length,
+      stewards: this.#stewards(),
       dissenters: [...new Set(slots.flatMap(({ dissented }) => dissented))].sort(),
       keys: this.#keys(),
       anchored,
@@ -357,6 +362,12 @@ class Audit {
     })
   }
 
+  #stewards(): number {
+    const certificates = [...this.#transcript.messages()].filter(({ kind }) => isCertificate(kind))
+    const signed = certificates.map(({ authors }) => authors.length)
+    return signed.length === 0 ? 0 : Math.min(...signed)
+  }
+
   #keys(): AuditKey[] {
     const roles = new Map<PeerId, Set<AuditRole>>()
     const add = (peer: PeerId, role: AuditRole): void => {
@@ -367,7 +378,7 @@ class Audit {
     add(peerIdFromPublicKey(manifest.message.publisher), 'publisher')
     add(peerIdFromPublicKey(manifest.message.operator), 'operator')
     for (const opened of this.#transcript.messages()) {
-      if (opened.kind === 'freezeReveals') for (const peer of opened.authors) add(peer, 'steward')
+      if (isCertificate(opened.kind)) for (const peer of opened.authors) add(peer, 'steward')
       if (opened.kind !== 'freezeBids' || this.#problems.length > 0) continue
       for (const bid of openFrozen(network, 'bid', opened.message.bids)) add(bid.author, 'bidder')
     }
