@@ -382,9 +382,12 @@ export class JobRunner {
     }
   }
 
-  /** A call starts a lease; a closed slot ends those that are left. */
+  /** A call starts a lease; a closed slot, or a new attempt, ends those that are left. */
   #grantLeases(effect: Extract<JobEffect, { type: 'notify' }>): void {
     const { batch, slot, peer } = effect.fields
+    if (effect.event === 'task:offered' && typeof batch === 'number') {
+      this.#leases.endBatch(batch)
+    }
     if (typeof batch !== 'number' || typeof slot !== 'number') return
     if (effect.event === 'task:called' && typeof peer === 'string') {
       const isConnected = this.#components.connectedPeers().some((other) => other === peer)

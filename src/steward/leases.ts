@@ -58,9 +58,14 @@ export class Leases {
   }
 
   endSlot(batch: number, slot: number): void {
-    for (const { lease } of [...this.#running.values()]) {
+    for (const lease of this.live) {
       if (lease.batch === batch && lease.slot === slot) this.end(lease)
     }
+  }
+
+  /** A new attempt begins: nobody who was called before is waited for. */
+  endBatch(batch: number): void {
+    for (const lease of this.live) if (lease.batch === batch) this.end(lease)
   }
 
   stop(): void {
