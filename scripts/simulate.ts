@@ -2,15 +2,16 @@
  * `npm run simulate`: drives the production people on a virtual clock and an in-memory network
  * through many schedules of faults and adversaries, and checks the invariants in each.
  *
- *   npm run simulate -- --schedules 1000 --seed NAME      schedules NAME/0, NAME/1, …
+ *   npm run simulate -- --schedules 10000 --seed NAME     schedules NAME/0, NAME/1, …
  *   npm run simulate -- --only NAME/17                    one schedule with its trace
  *   npm run simulate -- --json                            the last line is one JSON object
  *   npm run simulate -- --workers 1                       processes at the same time
+ *   npm run simulate -- --once                            each schedule only once
  *   npm run simulate -- --table --tasks 4000              what adversaries gain, in numbers
  *
- * Every hundredth schedule uses real signatures and VRFs and is run twice: its trace hash must be
- * the same. A failing schedule is run again without one fault after the other, and what is left
- * of it is printed.
+ * Every schedule is run twice, and its trace hash must be the same. Every hundredth does it with
+ * real signatures and VRFs, and with nothing kept that several peers compute alike. A failing
+ * schedule is run again without one fault after the other, and what is left of it is printed.
  */
 import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -18,21 +19,29 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { CtdError, errorMessage } from '../src/errors.js'
-import type { Outcome, Schedule } from '../test/simulation/simulator.js'
+import type { Outcome } from '../test/simulation/simulator.js'
 
 const SELF = fileURLToPath(import.meta.url)
-const TWICE_EVERY = 100
+const REAL_EVERY = 100
 const SCHEDULES_MAX = 1_000_000
 const TASKS_MAX = 100_000
 const CHUNK = 20
-/** Schedules leave much garbage and little that lives: most is gone before it is ever copied. */
-const YOUNG_GENERATION = '--max-semi-space-size=64'
+/**
+ * Schedules leave much garbage and little that lives: most is gone before it is ever copied. There
+ * is a worker for every core, so that more threads for it would only be in each other's way.
+ */
+const GARBAGE = ['--max-semi-space-size=64', '--single-threaded-gc']
+const TRACES_SHOWN = 20
+const TRACES_TOLD = 200
 const FAILURES_SHOWN = 5
 const TRACE_SHOWN = 60
 
 interface Totals {
   schedules: number
+  /** Of these, those that were run a second time. */
   twice: number
+  /** Processor time of the workers. */
+  cpuMs: number
   events: number
   virtualMs: number
   jobs: number
@@ -40,7 +49,7 @@ interface Totals {
   coverage: Record<string, number>
   slowestMs: number
   wrong: number
-  /** Trace hashes of the schedules that were run twice. */
+  /** Trace hashes of some schedules. */
   traces: Record<string, string>
   failures: Failure[]
 }
@@ -55,12 +64,14 @@ interface Chunk {
   readonly name: string
   readonly from: number
   readonly to: number
+  readonly isOnce: boolean
 }
 
 function emptyTotals(): Totals {
   return {
     schedules: 0,
     twice: 0,
+    cpuMs: 0,
     events: 0,
     virtualMs: 0,
     jobs: 0,
@@ -73,23 +84,25 @@ function emptyTotals(): Totals {
   }
 }
 
-async function runChunk({ name, from, to }: Chunk): Promise<Totals> {
+async function runChunk({ name, from, to, isOnce }: Chunk): Promise<Totals> {
   const { mixedSchedule, runSchedule } = await import('../test/simulation/simulator.js')
   const totals = emptyTotals()
+  const started = process.cpuUsage()
   for (let index = from; index < to; index++) {
     const seed = `${name}/${index}`
-    const isChecked = index % TWICE_EVERY === 0
-    const schedule = mixedSchedule(seed, isChecked)
+    const schedule = mixedSchedule(seed, isRealSeed(seed))
     const outcome = await runSchedule(schedule)
     add(totals, outcome)
-    if (!isChecked) continue
+    if (index < TRACES_TOLD) totals.traces[seed] = outcome.traceHash
+    if (isOnce) continue
     totals.twice += 1
-    totals.traces[seed] = outcome.traceHash
     const again = await runSchedule(schedule)
     if (again.traceHash !== outcome.traceHash) {
       totals.failures.push({ seed, words: 'two runs of one seed gave two traces' })
     }
   }
+  const { user, system } = process.cpuUsage(started)
+  totals.cpuMs = (user + system) / 1000
   return totals
 }
 
@@ -113,10 +126,10 @@ function add(totals: Totals, outcome: Outcome): void {
   totals.failures.push({ seed: outcome.seed, words })
 }
 
+const SUMS = ['schedules', 'twice', 'cpuMs', 'events', 'virtualMs', 'jobs', 'wrong'] as const
+
 function merge(totals: Totals, part: Totals): void {
-  for (const key of ['schedules', 'twice', 'events', 'virtualMs', 'jobs', 'wrong'] as const) {
-    totals[key] += part[key]
-  }
+  for (const key of SUMS) totals[key] += part[key]
   for (const key of ['statuses', 'coverage'] as const) {
     for (const [name, count] of Object.entries(part[key])) {
       totals[key][name] = (totals[key][name] ?? 0) + count
@@ -132,7 +145,7 @@ function runAll(chunks: Chunk[], workers: number): Promise<Totals> {
   const totals = emptyTotals()
   const one = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const execArgv = [...process.execArgv, YOUNG_GENERATION]
+      const execArgv = [...process.execArgv, ...GARBAGE]
       const child = fork(SELF, ['--worker'], { execArgv })
       const next = (): void => {
         const chunk = chunks.shift()
@@ -154,6 +167,8 @@ function runAll(chunks: Chunk[], workers: number): Promise<Totals> {
 }
 
 function serveParent(): void {
+  // Refusals are values here: nobody reads where an error of a simulated peer was made.
+  Error.stackTraceLimit = 0
   process.on('message', (chunk: Chunk) => {
     void runChunk(chunk).then(
       (totals) => process.send?.(totals),
@@ -165,37 +180,8 @@ function serveParent(): void {
   })
 }
 
-/** Leaves out one fault after the other while the schedule still fails. */
-async function shrink(schedule: Schedule): Promise<Schedule> {
-  const { CALM, runSchedule } = await import('../test/simulation/simulator.js')
-  const invariant = (await runSchedule(schedule)).violations[0]?.invariant
-  const smaller = (one: Schedule): Schedule[] => [
-    ...one.faults.map((_, i) => ({ ...one, faults: one.faults.filter((__, j) => j !== i) })),
-    ...(one.jobs.length > 1 ? one.jobs.map((job) => ({ ...one, jobs: [job] })) : []),
-    ...one.behaviours.flatMap((behaviour, i) =>
-      behaviour === 'honest' ? [] : [{ ...one, behaviours: one.behaviours.with(i, 'honest') }],
-    ),
-    ...(['slow', 'loss', 'gossipLoss', 'duplication'] as const).flatMap((key) =>
-      one.network[key] === 0 ? [] : [{ ...one, network: { ...one.network, [key]: CALM[key] } }],
-    ),
-    ...(one.failure > 0 ? [{ ...one, failure: 0 }] : []),
-  ]
-  let smallest = schedule
-  for (let isShrinking = true; isShrinking;) {
-    isShrinking = false
-    for (const candidate of smaller(smallest)) {
-      const [violation] = (await runSchedule(candidate)).violations
-      if (violation?.invariant !== invariant) continue
-      smallest = candidate
-      isShrinking = true
-      break
-    }
-  }
-  return smallest
-}
-
 async function explain({ seed, words }: Failure): Promise<void> {
-  const { mixedSchedule, runSchedule } = await import('../test/simulation/simulator.js')
+  const { mixedSchedule, runSchedule, shrink } = await import('../test/simulation/simulator.js')
   console.log(`\nFAILED ${seed}: ${words}`)
   const smallest = await shrink(mixedSchedule(seed, isRealSeed(seed)))
   console.log(`shrunk to ${JSON.stringify(smallest)}`)
@@ -209,7 +195,7 @@ async function explain({ seed, words }: Failure): Promise<void> {
 }
 
 function isRealSeed(seed: string): boolean {
-  return Number(seed.slice(seed.lastIndexOf('/') + 1)) % TWICE_EVERY === 0
+  return Number(seed.slice(seed.lastIndexOf('/') + 1)) % REAL_EVERY === 0
 }
 
 async function showOne(seed: string): Promise<void> {
@@ -250,22 +236,41 @@ async function showTable(seed: string, tasks: number, isJson: boolean): Promise<
   if (isJson) console.log(JSON.stringify({ seed, rows }))
 }
 
-function report(totals: Totals, seconds: number): void {
+interface Rates {
+  readonly runs: number
+  readonly seconds: number
+  readonly perSecond: number
+  /** What one core would do by itself. */
+  readonly perCpuSecond: number
+}
+
+function ratesOf({ schedules, twice, cpuMs }: Totals, seconds: number): Rates {
+  const runs = schedules + twice
+  const perSecond = Number((runs / seconds).toFixed(1))
+  return { runs, seconds, perSecond, perCpuSecond: Number(((1000 * runs) / cpuMs).toFixed(1)) }
+}
+
+async function report(totals: Totals, rates: Rates): Promise<readonly string[]> {
+  const { EXPECTED } = await import('../test/simulation/simulator.js')
+  const missing = EXPECTED.filter((what) => totals.coverage[what] === undefined)
   const counts = Object.entries(totals.coverage).sort(([a], [b]) => (a < b ? -1 : 1))
   console.log('\nhow often each thing happened')
   for (const [what, count] of counts) console.log(`  ${String(count).padStart(9)}  ${what}`)
+  for (const what of missing) console.log(`      NEVER  ${what}`)
   console.log('\nhow the jobs ended')
   for (const [status, count] of Object.entries(totals.statuses)) {
     console.log(`  ${String(count).padStart(9)}  ${status}`)
   }
-  console.log('\ntrace hashes of the seeds that were run twice')
-  for (const [seed, hash] of Object.entries(totals.traces).slice(0, 20)) {
+  console.log('\ntrace hashes')
+  const traces = Object.entries(totals.traces).sort(([a], [b]) => a.length - b.length)
+  for (const [seed, hash] of traces.slice(0, TRACES_SHOWN)) {
     console.log(`  ${hash.slice(0, 32)}  ${seed}`)
   }
-  const rate = (totals.schedules + totals.twice) / seconds
+  const { runs, perSecond, perCpuSecond } = rates
   console.log(
-    `\n${totals.schedules} schedules, ${totals.events} events, ${totals.failures.length} failed; ` +
-      `${rate.toFixed(1)} schedules a second; ` +
+    `\n${totals.schedules} schedules, ${totals.twice} of them twice, ${totals.events} events, ` +
+      `${totals.failures.length} failed; ${runs} runs at ${perSecond} a second, ` +
+      `${perCpuSecond} for each second of a core; ` +
       `slowest job ${(totals.slowestMs / 1000).toFixed(0)} s after the last fault`,
   )
   // The rule of three: with no failure in n, the rate is below 3/n with 95 % confidence.
@@ -274,6 +279,7 @@ function report(totals: Totals, seconds: number): void {
       `no invariant broken: below ${(300 / totals.schedules).toFixed(3)} % of schedules (95 %)`,
     )
   }
+  return missing
 }
 
 async function main(): Promise<void> {
@@ -284,6 +290,7 @@ async function main(): Promise<void> {
       only: { type: 'string' },
       workers: { type: 'string', default: String(Math.min(4, availableParallelism())) },
       json: { type: 'boolean', default: false },
+      once: { type: 'boolean', default: false },
       worker: { type: 'boolean', default: false },
       table: { type: 'boolean', default: false },
       tasks: { type: 'string', default: '4000' },
@@ -301,24 +308,29 @@ async function main(): Promise<void> {
     name: values.seed,
     from: i * CHUNK,
     to: Math.min(schedules, (i + 1) * CHUNK),
+    isOnce: values.once,
   }))
   const startedMs = performance.now()
   const totals = await runAll(chunks, Math.min(workers, chunks.length))
   const seconds = (performance.now() - startedMs) / 1000
   for (const failure of totals.failures.slice(0, FAILURES_SHOWN)) await explain(failure)
-  report(totals, seconds)
+  const rates = ratesOf(totals, seconds)
+  const missing = await report(totals, rates)
   if (totals.failures.length > 0) process.exitCode = 1
   if (!values.json) return
-  const { failures, ...rest } = totals
-  const rate = Number(((totals.schedules + totals.twice) / seconds).toFixed(1))
+  const { failures, cpuMs, ...rest } = totals
   console.log(
     JSON.stringify({
       status: failures.length === 0 ? 'passed' : 'failed',
       seed: values.seed,
       ...rest,
+      missing,
       failed: failures,
+      runs: rates.runs,
       seconds: Number(seconds.toFixed(1)),
-      schedulesPerSecond: rate,
+      cpuSeconds: Number((cpuMs / 1000).toFixed(1)),
+      schedulesPerSecond: rates.perSecond,
+      schedulesPerCpuSecond: rates.perCpuSecond,
     }),
   )
 }

@@ -40,9 +40,6 @@ export const ADVERSARIES = [
 export type Adversary = (typeof ADVERSARIES)[number]
 export type Behaviour = 'honest' | Adversary
 
-/** Those who gain by being several. */
-export const GANGS = ['colluder', 'sleeper', 'framer', 'sybil'] as const
-
 /** Those whose lie another operator's peer may tell as well. */
 export const CONSPIRATORS: ReadonlySet<Behaviour> = new Set(['colluder', 'sleeper', 'framer'])
 

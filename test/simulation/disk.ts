@@ -134,7 +134,11 @@ export class Disk {
       deleteAll: clear,
       list: (space, limit) => Promise.resolve(this.#list(space, limit)),
       append: (log, sequence, text, durable) =>
-        this.#write(life, [{ space: logSpace(log), key: entryKey(sequence), value: text }], durable),
+        this.#write(
+          life,
+          [{ space: logSpace(log), key: entryKey(sequence), value: text }],
+          durable,
+        ),
       readLog: async (log, limit) =>
         this.#list(logSpace(log), limit).map(([key, text], sequence) => {
           if (key !== entryKey(sequence)) {

@@ -322,7 +322,12 @@ export class Invariants implements PeerObserver {
           called.includes(executor) &&
           !slot.lost.has(executor) &&
           !slot.commitments.has(executor)
-        if (!isDue) this.fail('I3', `${peer.options.name}: ${where} outlives its call`)
+        if (!isDue) {
+          const seat = called.includes(executor)
+            ? (slot.lost.get(executor)?.code ?? 'called')
+            : 'uncalled'
+          this.fail('I3', `${peer.options.name}: ${where} (${slot.phase}, ${seat}) is not due`)
+        }
         open.set(slot, (open.get(slot) ?? 0) + 1)
       }
       for (const [slot, count] of open) {

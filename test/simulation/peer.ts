@@ -312,7 +312,12 @@ export class SimulatedPeer {
         work: (replica, on, signal) => this.#work(life, inbox, replica, on, signal),
         onPhase: () => undefined,
       },
-      { vrfSecret, operator: this.#operator, seats: options.seats, heartbeatMs: options.times.heartbeatMs },
+      {
+        vrfSecret,
+        operator: this.#operator,
+        seats: options.seats,
+        heartbeatMs: options.times.heartbeatMs,
+      },
     )
 
     inbox.onMessage((opened) => {

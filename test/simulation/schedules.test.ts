@@ -2,30 +2,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { describe, it } from 'node:test'
-import { mixedSchedule, runSchedule } from './simulator.js'
+import { calmSchedule, EXPECTED, mixedSchedule, runSchedule, shrink } from './simulator.js'
 
-const FIXED = 110
+const FIXED = 260
 const FRESH = 20
-/** What must have happened at least once in the fixed schedules, so that they are worth their time. */
-const COVERED = [
-  'branch:called-again',
-  'branch:escalated',
-  'branch:hidden-replica',
-  'executor:lost',
-  'fault:crash-requester',
-  'fault:full-disk',
-  'fault:gossip-duplicated',
-  'fault:gossip-lost',
-  'fault:partition',
-  'fault:request-lost',
-  'job:resumed',
-  'job:waiting:NO_ELIGIBLE_BIDS',
-  'outcome:dissented',
-  'outcome:timed-out',
-  'outcome:withheld',
-  'verdict:accepted',
-  'verdict:accepted-young',
-] as const
 
 async function playMixed(name: string, count: number): Promise<Map<string, number>> {
   const coverage = new Map<string, number>()
@@ -41,9 +21,12 @@ async function playMixed(name: string, count: number): Promise<Map<string, numbe
 }
 
 describe('schedules of mixed faults and adversaries', () => {
-  it('break no invariant, and meet every fault', async () => {
+  it('break no invariant, and meet every fault and every adversary', async () => {
     const coverage = await playMixed('fixed', FIXED)
-    for (const what of COVERED) assert.ok((coverage.get(what) ?? 0) > 0, what)
+    assert.deepEqual(
+      EXPECTED.filter((what) => !coverage.has(what)),
+      [],
+    )
   })
 
   it('break no invariant under a fresh seed', async (t) => {
@@ -61,5 +44,51 @@ describe('schedules of mixed faults and adversaries', () => {
       const other = await runSchedule(mixedSchedule('another trace', isReal))
       assert.notEqual(first.traceHash, other.traceHash)
     }
+  })
+
+  it('have seven to twelve peers, most of them honest', () => {
+    const sizes = new Set<number>()
+    for (let index = 0; index < 500; index++) {
+      const { behaviours } = mixedSchedule(`size/${index}`)
+      const honest = behaviours.filter((behaviour) => behaviour === 'honest').length
+      assert.equal(behaviours[0], 'honest')
+      assert.ok(honest > behaviours.length / 2)
+      sizes.add(behaviours.length)
+    }
+    assert.deepEqual(
+      [...sizes].sort((a, b) => a - b),
+      [7, 8, 9, 10, 11, 12],
+    )
+  })
+})
+
+describe('a broken rule', () => {
+  /** A requester that does not wait for its disk signs something else after a crash. */
+  const broken = { defect: 'never-syncs' } as const
+
+  it('breaks an invariant, and what is left of the schedule still breaks it', async () => {
+    const seeds = Array.from({ length: 60 }, (_, index) => `broken/${index}`)
+    for (const seed of seeds) {
+      const schedule = mixedSchedule(seed)
+      const [violation] = (await runSchedule(schedule, broken)).violations
+      if (violation === undefined) continue
+      assert.deepEqual((await runSchedule(schedule)).violations, [])
+      const smallest = await shrink(schedule, broken)
+      const [again] = (await runSchedule(smallest, broken)).violations
+      assert.equal(again?.invariant, violation.invariant)
+      assert.ok(smallest.faults.length <= schedule.faults.length)
+      assert.ok(
+        smallest.faults.every(({ kind }) => kind === 'crash'),
+        JSON.stringify(smallest.faults),
+      )
+      assert.deepEqual(await shrink(smallest, broken), smallest)
+      return
+    }
+    assert.fail(`no schedule of ${seeds.length} found the defect`)
+  })
+
+  it('is nothing that a schedule without faults shows, and that is not made smaller', async () => {
+    const calm = calmSchedule('nothing broken')
+    assert.equal(await shrink(calm, broken), calm)
   })
 })

@@ -9,6 +9,8 @@ installAbort()
 register('./hooks.mjs', import.meta.url)
 
 export const { runSchedule, LIVENESS_MS } = await import('./world.js')
-export const { calmSchedule, mixedSchedule, CALM } = await import('./schedule.js')
+export const { calmSchedule, mixedSchedule } = await import('./schedule.js')
+export const { shrink } = await import('./shrink.js')
+export const { EXPECTED } = await import('./coverage.js')
 export type { Outcome } from './world.js'
 export type { Schedule } from './schedule.js'
