@@ -58,9 +58,10 @@ const PLACE_DOMAIN = utf8('ctd/steward-place/v1')
  * Ranks the stewards of a job in one epoch: of each operator the established peer closest by XOR
  * to H(job id, beacon), closest first, at most `LIMITS.stewardCandidates`.
  *
- * The job alone names the place: were the batch or the attempt in it, a requester could offer
- * again and again until the set pleases it. Peers have to be established before they count, so
- * nobody can make a key for a place that the beacon has just drawn.
+ * The beacon moves the peers as well as the job. Were the places of peers fixed, friends could
+ * choose keys that lie next to each other, and would hold every set in their neighbourhood. That
+ * of the job hangs on nothing else: with the batch or the attempt in it, a requester could offer
+ * again and again until the set pleases it.
  */
 export function rankStewards(input: RankingInput): StewardRanking {
   const fit = input.peers.filter((peer) => isFit(input, peer))
@@ -92,7 +93,10 @@ function isFit(input: RankingInput, candidate: StewardCandidate): boolean {
 function closest(input: RankingInput, fit: readonly StewardCandidate[]): PeerId[] {
   const target = sha256(TARGET_DOMAIN, fromHex(input.jobId), input.beacon)
   const sorted = fit
-    .map(({ peer, operator }) => ({ peer, operator, distance: distanceOf(peer, target) }))
+    .map(({ peer, operator }) => {
+      const place = sha256(PLACE_DOMAIN, publicKeyFromPeerId(peer), input.beacon)
+      return { peer, operator, distance: place.map((byte, i) => byte ^ (target[i] ?? 0)) }
+    })
     .sort((a, b) => compareBytes(a.distance, b.distance))
   const operators = new Set<PeerId>()
   const ranking: PeerId[] = []
@@ -102,11 +106,6 @@ function closest(input: RankingInput, fit: readonly StewardCandidate[]): PeerId[
     ranking.push(peer)
   }
   return ranking.slice(0, LIMITS.stewardCandidates)
-}
-
-function distanceOf(peer: PeerId, target: Uint8Array): Uint8Array {
-  const place = sha256(PLACE_DOMAIN, publicKeyFromPeerId(peer))
-  return place.map((byte, i) => byte ^ (target[i] ?? 0))
 }
 
 /**
