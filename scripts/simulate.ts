@@ -7,7 +7,7 @@
  *   npm run simulate -- --json                            the last line is one JSON object
  *   npm run simulate -- --workers 1                       processes at the same time
  *   npm run simulate -- --once                            each schedule only once
- *   npm run simulate -- --table --tasks 4000              what adversaries gain, in numbers
+ *   npm run simulate -- --table --tasks 10000             what adversaries gain, in numbers
  *
  * Every schedule is run twice, and its trace hash must be the same. Every hundredth does it with
  * real signatures and VRFs, and with nothing kept that several peers compute alike. A failing
@@ -20,6 +20,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { CtdError, errorMessage } from '../src/errors.js'
 import type { Outcome } from '../test/simulation/simulator.js'
+import { showTable } from './simulate-table.js'
 
 const SELF = fileURLToPath(import.meta.url)
 const REAL_EVERY = 100
@@ -209,33 +210,6 @@ async function showOne(seed: string): Promise<void> {
   process.exitCode = outcome.violations.length === 0 ? 0 : 1
 }
 
-/** Per adversary the probability of a wrong result beside its closed form, and what it costs. */
-async function showTable(seed: string, tasks: number, isJson: boolean): Promise<void> {
-  const { playRow, tableRows } = await import('../test/simulation/table.js')
-  console.log(`seed ${seed}, ${tasks} tasks a row; per cent unless said otherwise`)
-  console.log(
-    'adversary               share   wrong (95 % interval)   formula  accepted  runs/task  excluded: honest  theirs',
-  )
-  const rows = tableRows().map((row) => {
-    const figures = playRow(row, tasks, seed)
-    const { wrongPercent, wrongLow, wrongHigh, acceptedPercent, executions } = figures
-    const interval = `${wrongPercent.toFixed(2)} (${wrongLow.toFixed(2)} to ${wrongHigh.toFixed(2)})`
-    const formula = row.closedForm === undefined ? '-' : (100 * row.closedForm).toFixed(2)
-    console.log(
-      row.name.padEnd(23) +
-        `${row.share}`.padStart(6) +
-        interval.padStart(24) +
-        formula.padStart(10) +
-        acceptedPercent.toFixed(1).padStart(10) +
-        executions.toFixed(2).padStart(11) +
-        figures.honestExcluded.toFixed(1).padStart(18) +
-        figures.adversariesExcluded.toFixed(1).padStart(8),
-    )
-    return { ...row, ...figures }
-  })
-  if (isJson) console.log(JSON.stringify({ seed, rows }))
-}
-
 interface Rates {
   readonly runs: number
   readonly seconds: number
@@ -293,13 +267,18 @@ async function main(): Promise<void> {
       once: { type: 'boolean', default: false },
       worker: { type: 'boolean', default: false },
       table: { type: 'boolean', default: false },
-      tasks: { type: 'string', default: '4000' },
+      tasks: { type: 'string', default: '10000' },
     },
   })
   if (values.worker) return serveParent()
   if (values.only !== undefined) return showOne(values.only)
   if (values.table) {
-    return showTable(values.seed, wholeNumber('tasks', values.tasks, TASKS_MAX), values.json)
+    return showTable({
+      seed: values.seed,
+      tasks: wholeNumber('tasks', values.tasks, TASKS_MAX),
+      workers: wholeNumber('workers', values.workers, 64),
+      isJson: values.json,
+    })
   }
   const schedules = wholeNumber('schedules', values.schedules, SCHEDULES_MAX)
   const workers = wholeNumber('workers', values.workers, 64)

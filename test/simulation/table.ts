@@ -3,9 +3,8 @@
  * `hiddenReplicaDrawn`, without a network. Reputation feeds back, by scores that are compared with
  * `foldReputation` as the run goes: whoever is caught is elected less and in the end not at all.
  */
-import { elect, hiddenReplicaDrawn } from '../../src/protocol/election.js'
-import type { Candidate, Election } from '../../src/protocol/election.js'
-import { NEWCOMER } from '../../src/protocol/reputation.js'
+import { choosePlaces, elect, hiddenReplicaDrawn } from '../../src/protocol/election.js'
+import type { Applicant, Candidate, Election } from '../../src/protocol/election.js'
 import type {
   ReceiptExecutor,
   ReceiptOutcome,
@@ -30,6 +29,8 @@ export type Strategy =
   | 'sleepers'
   /** Each returns a wrong value of its own. */
   | 'liars'
+  /** One wrong value, but only where they are called after the first results were committed. */
+  | 'latecomers'
   /** One wrong value wherever they outnumber the honest among the visible seats. */
   | 'framers'
   /** Compute nothing, commit blindly and try to reveal what somebody else revealed. */
@@ -52,6 +53,10 @@ export interface TableRules {
   readonly weigh: (score: Score) => Score
   /** Stewards that sign: a lone one's word about timeouts counts nothing. */
   readonly stewards: number
+  /** Bids a steward takes before it chooses among them; where only as many as fit, the first. */
+  readonly bidsTaken: number
+  /** Whether receipts teach nothing. */
+  readonly forgets: boolean
 }
 
 export interface TableSetting {
@@ -115,6 +120,8 @@ export const PRODUCTION_RULES: TableRules = {
   canCopy: false,
   weigh: (score) => score,
   stewards: 3,
+  bidsTaken: LIMITS.answersPerOffer,
+  forgets: false,
 }
 
 interface Player {
@@ -169,11 +176,13 @@ class Run {
 
   play(): TableFigures {
     const { tasks, phase } = this.#setting
+    const rules = this.#rules
     for (let task = 0; task < tasks; task += BATCH) {
       const nowMs = START_MS + (task / BATCH) * BATCH_MS
-      const bidders = this.#bidders(nowMs)
+      const offerHash = this.#random.bytes(32)
+      const bidders = this.#bidders(nowMs, offerHash)
       const slots = Math.min(BATCH, tasks - task)
-      const election = this.#elect(bidders, slots)
+      const election = this.#elect(bidders, slots, offerHash)
       if (phase === 'young' && !election.young) break
       const byPeer = new Map(bidders.map((bidder) => [bidder.peer, bidder]))
       const receipts = election.slots.map(({ ranking }, i) =>
@@ -182,7 +191,9 @@ class Run {
           { young: election.young, task: task + i, atMs: nowMs + BATCH_MS - 1 },
         ),
       )
-      for (const receipt of receipts) if (receipt !== undefined) this.#take(receipt)
+      for (const receipt of rules.forgets ? [] : receipts) {
+        if (receipt !== undefined) this.#take(receipt)
+      }
       if (task % SAME_EVERY === 0) this.#compare(nowMs + BATCH_MS)
     }
     return this.#figures()
@@ -202,19 +213,24 @@ class Run {
     assertSame(this.#scores, this.#receipts, peers, nowMs)
   }
 
-  /** As many of the peers that may bid as an offer takes, in a random order of arrival. */
-  #bidders(nowMs: number): Bidder[] {
-    const bidders: Bidder[] = []
+  /** The frozen bids. Who bids comes in a random order; where too many bid, some get no place. */
+  #bidders(nowMs: number, offerHash: Uint8Array): Bidder[] {
+    const applicants = new Map<PeerId, Player & Applicant>()
     for (const player of this.#random.shuffle(this.#players)) {
-      if (bidders.length === LIMITS.bidsPerOffer) break
-      const score = this.#scores.scoreAt(player.peer, nowMs)
-      if (score.exclusions > 0) this.#everExcluded.add(player.peer)
-      if (!score.excluded) bidders.push({ ...player, score: this.#rules.weigh(score) })
+      if (applicants.size === this.#rules.bidsTaken) break
+      const place = this.#scores.placeAt(player.peer, nowMs)
+      if (place.exclusions > 0) this.#everExcluded.add(player.peer)
+      if (!place.excluded) applicants.set(player.peer, { ...player, ...place })
       else if (player.isAdversary && this.#setting.strategy === 'whitewashers') {
-        bidders.push({ ...this.#replace(player), score: this.#rules.weigh(NEWCOMER) })
+        const fresh = this.#replace(player)
+        applicants.set(fresh.peer, { ...fresh, established: false, excluded: false })
       }
     }
-    return bidders
+    return choosePlaces([...applicants.values()], offerHash).map((peer) => ({
+      peer,
+      isAdversary: this.#owned.has(peer),
+      score: this.#rules.weigh(this.#scores.scoreAt(peer, nowMs)),
+    }))
   }
 
   #replace(player: Player): Player {
@@ -225,14 +241,14 @@ class Run {
     return fresh
   }
 
-  #elect(bidders: readonly Bidder[], slots: number): Election {
+  #elect(bidders: readonly Bidder[], slots: number, offerHash: Uint8Array): Election {
     const openings = bidders.map(({ peer, isAdversary }) => ({
       peer,
       isAdversary,
       output: this.#random.bytes(64),
     }))
     const input = {
-      offerHash: this.#random.bytes(32),
+      offerHash,
       attempt: 1,
       frozenBidsHash: this.#random.bytes(32),
       slots,
@@ -340,6 +356,7 @@ class Play {
   readonly outcomes: ExecutorOutcome[] = []
   #called = 0
   #silent = 0
+  #isFirstRound = true
 
   constructor(
     setting: TableSetting,
@@ -375,6 +392,7 @@ class Play {
   /** Calls down the ranking until so many have committed. */
   callUntil(committed: number): void {
     while (this.committed < committed && this.hasStandby) this.#call()
+    this.#isFirstRound = false
   }
 
   #call(): void {
@@ -392,12 +410,15 @@ class Play {
       return
     }
     const { established, reliabilityPpm } = score
+    // Until the first commitments are frozen the called are those of the election.
+    const foreseen = this.#isFirstRound
     this.outcomes.push({
       peer,
       operator: peer,
       established,
       reliabilityPpm,
       root: this.#rootOf(bidder),
+      foreseen,
     })
   }
 
@@ -407,9 +428,13 @@ class Play {
       return isWrong ? digestOf(this.#random.bytes(32)) : RIGHT
     }
     if (!this.#isLying) return RIGHT
+    if (this.#setting.strategy === 'latecomers' && this.#isFirstRound) return RIGHT
     if (this.#setting.strategy === 'liars') return digestOf(utf8(`${peer}'s own wrong result`))
     // Where results are seen before they are due, a copycat repeats the one it sees.
-    if (this.#setting.strategy === 'copycats') return this.outcomes[0]?.root ?? WRONG
+    if (this.#setting.strategy === 'copycats') {
+      const others = this.#ranking.slice(0, Math.max(this.#setting.replicas, this.#called))
+      return others.some((other) => !other.isAdversary) ? RIGHT : WRONG
+    }
     return WRONG
   }
 
@@ -471,8 +496,5 @@ function candidateOf({ peer, score }: Bidder): Candidate {
 }
 
 function subsetsOf<T>(items: readonly T[]): T[][] {
-  return items.reduce<T[][]>(
-    (sets, item) => [...sets, ...sets.map((set) => [...set, item])],
-    [[]],
-  )
+  return items.reduce<T[][]>((sets, item) => [...sets, ...sets.map((set) => [...set, item])], [[]])
 }
