@@ -168,6 +168,11 @@ export class ReputationBook {
     return { score: this.#withFaults(peer, score), evidence }
   }
 
+  /** Everybody that a receipt names, sorted. */
+  peers(): PeerId[] {
+    return [...this.#fold().keys()].sort()
+  }
+
   get size(): number {
     return this.#receipts.size
   }
