@@ -39,7 +39,9 @@ export class Courier {
 
   /** Messages that wait to be delivered to the peer they are most for. */
   get queuedMax(): number {
-    return Math.max(0, ...[...this.#outboxes.values()].map(({ queue }) => queue.length))
+    let most = 0
+    for (const { queue } of this.#outboxes.values()) most = Math.max(most, queue.length)
+    return most
   }
 
   stop(): void {

@@ -65,7 +65,6 @@ const SIZES_MAX = {
   outbox: OUTBOX_MAX,
   timers: 2048,
 } as const
-const SIZES = Object.keys(SIZES_MAX) as Array<keyof typeof SIZES_MAX>
 
 export class Invariants implements PeerObserver {
   readonly violations: Violation[] = []
@@ -295,13 +294,22 @@ export class Invariants implements PeerObserver {
 
   #checkSizes(peer: SimulatedPeer, household: Household): void {
     const { executor, life, inbox, courier } = household
-    const sizes = { ...inbox.sizes, timers: life.timers, outbox: courier.queuedMax }
-    const all = { ...sizes, replicas: executor.replicas.length, waiting: executor.waiting }
-    for (const name of SIZES) {
-      const max = SIZES_MAX[name]
-      if (all[name] <= max) continue
-      this.fail('I9', `${peer.options.name} keeps ${all[name]} ${name}, at most ${max}`)
-    }
+    const { jobs, bytes, pending, seen, slotKeys } = inbox.sizes
+    const isSmall =
+      life.timers <= SIZES_MAX.timers &&
+      jobs <= SIZES_MAX.jobs &&
+      bytes <= SIZES_MAX.bytes &&
+      pending <= SIZES_MAX.pending &&
+      seen <= SIZES_MAX.seen &&
+      slotKeys <= SIZES_MAX.slotKeys &&
+      executor.waiting <= SIZES_MAX.waiting &&
+      executor.replicas.length <= SIZES_MAX.replicas &&
+      courier.queuedMax <= SIZES_MAX.outbox
+    if (isSmall) return
+    const told = { ...inbox.sizes, timers: life.timers, waiting: executor.waiting }
+    const rest = { replicas: executor.replicas.length, outbox: courier.queuedMax }
+    const words = JSON.stringify({ ...told, ...rest })
+    this.fail('I9', `${peer.options.name} keeps more than it may: ${words}`)
   }
 
   #checkLeases(peer: SimulatedPeer, { requester }: Household): void {

@@ -8,16 +8,23 @@ import { mode } from './mode.js'
 const KEPT_MAX = 8192
 const all: Array<{ clear(): void }> = []
 
+export interface KeptOptions {
+  /** Kept in real schedules too: for signatures and VRFs, which would be all of their time. */
+  readonly isAlways: boolean
+}
+
 export class Kept<T> {
+  readonly #isAlways: boolean
   readonly #values = new Map<string, T>()
 
-  constructor() {
+  constructor({ isAlways }: KeptOptions = { isAlways: false }) {
+    this.#isAlways = isAlways
     all.push(this.#values)
   }
 
-  /** The known value, or the computed one; errors are not kept. Always computed in real schedules. */
+  /** The known value, or the computed one; errors are not kept. */
   of(name: string, compute: () => T): T {
-    if (mode.isReal) return compute()
+    if (mode.isReal && !this.#isAlways) return compute()
     const known = this.#values.get(name)
     if (known !== undefined) return known
     const value = compute()

@@ -1,11 +1,16 @@
 /** Stands in for the VRF: in fast mode the proof is a hash of public key and input. */
 import { hash as hashOnce } from 'node:crypto'
 import * as real from '../../../src/protocol/vrf.js'
+import { Kept } from './kept.js'
 import { mode } from './mode.js'
 
-export const VRF_PROOF_BYTES = real.VRF_PROOF_BYTES
-export const VRF_OUTPUT_BYTES = real.VRF_OUTPUT_BYTES
-export const VRF_KEY_DOMAIN = real.VRF_KEY_DOMAIN
+export * from '../../../src/protocol/vrf.js'
+
+const outputs = new Kept<Uint8Array | undefined>({ isAlways: true })
+
+function textOf(part: Uint8Array | string): string {
+  return typeof part === 'string' ? part : Buffer.from(part).toString('base64')
+}
 
 /** Every schedule has the same peers. */
 const secrets = new Map<string, Uint8Array>()
@@ -22,12 +27,20 @@ function hash(name: string, ...parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(hashOnce('sha512', bytes, 'buffer'))
 }
 
+const publicKeys = new Map<string, Uint8Array>()
+
+function publicKeyOf(secret: Uint8Array): Uint8Array {
+  const known = publicKeys.get(textOf(secret)) ?? real.vrfPublicKey(secret)
+  publicKeys.set(textOf(secret), known)
+  return known
+}
+
 export function vrfPublicKey(secret: Uint8Array): Uint8Array {
-  return mode.isReal ? real.vrfPublicKey(secret) : hash('key', secret).subarray(0, 32)
+  return mode.isReal ? publicKeyOf(secret) : hash('key', secret).subarray(0, 32)
 }
 
 function proofOf(publicKey: Uint8Array, alpha: Uint8Array): Uint8Array {
-  const proof = new Uint8Array(VRF_PROOF_BYTES)
+  const proof = new Uint8Array(real.VRF_PROOF_BYTES)
   proof.set(hash('proof', publicKey, alpha))
   return proof
 }
@@ -41,12 +54,15 @@ export function vrfVerify(
   alpha: Uint8Array,
   proof: Uint8Array,
 ): Uint8Array | undefined {
-  if (mode.isReal) return real.vrfVerify(publicKey, alpha, proof)
+  if (mode.isReal) {
+    const name = ['verify', publicKey, alpha, proof].map(textOf).join()
+    return outputs.of(name, () => real.vrfVerify(publicKey, alpha, proof))
+  }
   if (Buffer.compare(proofOf(publicKey, alpha), proof) !== 0) return undefined
   return vrfOutput(proof)
 }
 
 export function vrfOutput(proof: Uint8Array): Uint8Array | undefined {
-  if (mode.isReal) return real.vrfOutput(proof)
-  return proof.length === VRF_PROOF_BYTES ? hash('output', proof) : undefined
+  if (mode.isReal) return outputs.of(textOf(proof), () => real.vrfOutput(proof))
+  return proof.length === real.VRF_PROOF_BYTES ? hash('output', proof) : undefined
 }
