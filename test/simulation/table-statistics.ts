@@ -41,12 +41,14 @@ export function chiSquare(counts: readonly number[], shares: readonly number[]):
   }, 0)
 }
 
-/**
- * The 0.999 quantile of χ² (α = 0.001), by Wilson and Hilferty 1931: d · (1 − 2/9d + z√(2/9d))³
- * with z = 3.0902. From 3 degrees on within 0.3 % of the tables; with 2 degrees −2 ln α is exact.
- */
+/** Quantiles by degrees of freedom from 1 on: NIST/SEMATECH e-Handbook of Statistics, 1.3.6.7.4. */
+const CHI_SQUARE_999 = [
+  10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.124, 27.877, 29.588,
+]
+
+/** The 0.999 quantile of χ² (α = 0.001), for 1 to 10 degrees of freedom. */
 export function chiSquareCritical(degrees: number): number {
-  if (degrees === 2) return -2 * Math.log(0.001)
-  const part = 2 / (9 * degrees)
-  return degrees * (1 - part + 3.090232 * Math.sqrt(part)) ** 3
+  const value = CHI_SQUARE_999[degrees - 1]
+  if (value === undefined) throw new RangeError(`no quantile for ${degrees} degrees of freedom`)
+  return value
 }
