@@ -292,7 +292,8 @@ export class Executor {
     const { auditPpm } = offer.message
     const { slot, seats } = task.message
     const hasStandby = this.#rankingOf(record, task).length > seats
-    return output !== undefined && hasStandby && hiddenReplicaDrawn(output, slot, auditPpm)
+    // What draws nothing is no certificate: nobody reveals.
+    return output === undefined || (hasStandby && hiddenReplicaDrawn(output, slot, auditPpm))
   }
 
   #onReceipt(receipt: Opened<'receipt'>): void {

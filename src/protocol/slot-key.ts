@@ -33,7 +33,11 @@ export function slotKeyOf(opened: AnyOpened): string | undefined {
     case 'task':
       // One chain for each slot of the batch begins at the frozen openings.
       return `${kind}/${toHex(opened.message.previous)}/${opened.message.slot}/${opened.message.view}`
-    case 'freezeCommitments':
+    case 'freezeCommitments': {
+      // A draft, over which the stewards open, comes before the certificate with their proofs.
+      const { previous, view, vrfProofs } = opened.message
+      return `${vrfProofs.length === 0 ? 'draft' : kind}/${toHex(previous)}/${view}`
+    }
     case 'freezeReveals':
       return `${kind}/${toHex(opened.message.previous)}/${opened.message.view}`
     case 'receipt':

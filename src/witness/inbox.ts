@@ -47,6 +47,7 @@ const IGNORABLE: ReadonlySet<string> = new Set([
   'KIND_UNKNOWN',
   'UNKNOWN_MODEL',
   'BAD_TRAINING_SPEC',
+  'DRAFT',
 ])
 
 /** Sent by those who were called to a task, and so by bidders. */
@@ -352,11 +353,14 @@ function waitKey(opened: AnyOpened): string {
   }
 }
 
-/** @throws CtdError NOT_THE_REQUESTER, NOT_A_STEWARD */
+/** @throws CtdError NOT_THE_REQUESTER, NOT_A_STEWARD, DRAFT */
 function assertAuthority(record: JobRecord, opened: AnyOpened): void {
   if (opened.kind === 'offer' || opened.kind === 'jobEnd') {
     if (opened.author === record.manifest.author) return
     throw new CtdError('NOT_THE_REQUESTER', `${opened.kind} by another than the requester`)
+  }
+  if (opened.kind === 'freezeCommitments' && opened.message.vrfProofs.length === 0) {
+    throw new CtdError('DRAFT', 'commitments over which no steward has opened yet')
   }
   const { authors, kind, message } = opened
   if (!isCertificate(kind) && kind !== 'acknowledgement') return

@@ -600,7 +600,8 @@ export class Rig {
     const { auditPpm } = offer.message
     const hasStandby = this.rankingOf(task).length > task.message.seats
     const { slot } = task.message
-    return output !== undefined && hasStandby && hiddenReplicaDrawn(output, slot, auditPpm)
+    // What draws nothing is no certificate: nobody reveals.
+    return output === undefined || (hasStandby && hiddenReplicaDrawn(output, slot, auditPpm))
   }
 
   /** Made-up files that depend on the slot and its inputs, under the names the plan asks for. */

@@ -66,6 +66,7 @@ class Panel {
   readonly #signers: number
   readonly #view: number
   readonly #opened: number
+  #commitments: Uint8Array[] | undefined
   readonly #messages = new Map<string, AnyOpened>()
 
   constructor(options: { stewards: number; signers: number; view?: number; opened?: number }) {
@@ -148,12 +149,13 @@ class Panel {
     return this.certify('freezeBids', message, signers)
   }
 
-  freezeCommitments(previous: Opened<'task'>): Opened<'freezeCommitments'> {
-    const commitments = this.#answers('commitment', previous)
+  freezeCommitments(previous: Opened<'task'>, count: number): Opened<'freezeCommitments'> {
+    this.#commitments ??= this.#answers('commitment', previous)
+    const commitments = this.#commitments
     const id = fromHex(previous.id)
     const alpha = commitmentsAlpha(id, commitments)
     const vrfProofs = this.members().map(({ secret }, i) =>
-      i < this.#opened ? vrfProve(secret, alpha) : new Uint8Array(0),
+      i < count ? vrfProve(secret, alpha) : new Uint8Array(0),
     )
     const message = { previous: id, commitments, vrfProofs, view: this.#view }
     return this.certify('freezeCommitments', message)
@@ -184,11 +186,14 @@ class Panel {
         view,
       }),
     )
-    const frozen = this.note(this.freezeCommitments(task))
+    const frozen = this.note(this.freezeCommitments(task, this.#opened))
+    // Nobody reveals upon a freeze that draws nothing.
+    const whole = this.freezeCommitments(task, this.stewards.length)
+    this.rig.record.add(whole)
     const frozenReveals = this.note(
       this.certify('freezeReveals', {
         previous: fromHex(frozen.id),
-        reveals: this.#answers('reveal', frozen as AnyOpened),
+        reveals: this.#answers('reveal', whole as AnyOpened),
         view,
       }),
     )
@@ -595,6 +600,22 @@ describe('a witness', () => {
       verdict: 'reject',
       code: 'NOT_A_STEWARD',
     })
+  })
+
+  it('ignores as DRAFT commitments over which nobody opened, and holds it against nobody', async () => {
+    const played = new Panel({ stewards: 4, signers: 3 })
+    const { frozen } = played.play()
+    const draft = played.certify('freezeCommitments', { ...frozen.message, vrfProofs: [] })
+    const own = await inbox()
+    for (const opened of played.rig.record.messages()) {
+      if (opened.kind === 'freezeCommitments') break
+      await own.receive(opened.bytes, opened.author)
+    }
+    const receipt = await own.receive(draft.bytes, draft.author)
+    assert.deepEqual(receipt, { verdict: 'ignore', code: 'DRAFT' })
+    assert.equal((await own.receive(frozen.bytes, frozen.author)).verdict, 'accept')
+    const fault = sealFault(draft as AnyOpened, frozen as AnyOpened)
+    assert.throws(() => openFault(NETWORK, fault), hasCode('FAULT_UNPROVEN'))
   })
 
   it('takes a certificate of a quorum, and rejects one of fewer: NOT_A_STEWARD', async () => {
