@@ -47,7 +47,7 @@ export async function showTable({ seed, tasks, workers, isJson }: TableOptions):
   ]
   // The longest first, so that no worker begins one when the others have ended.
   const cost = ({ kind, place }: Assignment): number =>
-    kind === 'row' ? (rows[place]?.times ?? 1) * (rows[place]?.phase === 'young' ? 0.1 : 1) : 0.5
+    kind === 'row' ? (rows[place]?.times ?? 1) : 0.5
   const played = new Map<string, PlayedRow | PlayedAttack>()
   const startedMs = performance.now()
   await playAll(

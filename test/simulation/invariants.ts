@@ -9,7 +9,8 @@
  * - I5 every accepted job ends within a bound once the network has healed
  * - I6 no honest peer's message is refused, and no honest receipt disbelieved, by an honest peer;
  *   and what one honest peer forwards no other holds against it
- * - I7 a strike only for whoever revealed another result than the accepted one
+ * - I7 a strike only for whoever revealed another result than the accepted one, and nothing held
+ *   against anybody in an honest peer's book that no verified receipt tells
  * - I8 seats in use never pass the seats there are, are never negative, and are as many as there
  *   are programs running
  * - I9 what a peer keeps stays within the maxima of its rooms, and is gone when the jobs are
@@ -23,12 +24,14 @@
 import { REPLICAS_MAX } from '../../src/executor/executor.js'
 import type { SlotState } from '../../src/protocol/assignment.js'
 import { rankingOf } from '../../src/protocol/slot-step.js'
+import { openFault, sealFault } from '../../src/protocol/fault.js'
 import { outcomeOf } from '../../src/protocol/task.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import type { GossipVerdict } from '../../src/network/transport.js'
 import { errorMessage } from '../../src/errors.js'
-import { open, openAs } from '../../src/wire/envelope.js'
+import { openAs } from '../../src/wire/envelope.js'
 import type { AnyOpened, Opened } from '../../src/wire/envelope.js'
+import { Fault } from '../../src/wire/generated/evidence.js'
 import { peerIdFromPublicKey, toHex } from '../../src/wire/ids.js'
 import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
@@ -212,15 +215,17 @@ export class Invariants implements PeerObserver {
     if (!peer.isHonest) return
     this.#options.count('branch:equivocation-proved')
     try {
-      const [a, b] = [open(NETWORK, first.bytes), open(NETWORK, second.bytes)]
-      const isProof =
-        a.author === b.author && a.id !== b.id && this.#slotKeyOf(a) === this.#slotKeyOf(b)
+      // Nothing but its bytes: whoever is shown them knows nothing else.
+      const proof = Fault.decode(Fault.encode(sealFault(first, second)))
+      const { accused, first: a, second: b } = openFault(NETWORK, proof)
+      const isProof = a.id !== b.id && this.#slotKeyOf(a) === this.#slotKeyOf(b)
       if (!isProof) this.fail('I10', `no proof: ${a.kind} and ${b.kind} of ${a.author}`)
+      for (const name of accused) {
+        if (!this.#honest.has(name)) continue
+        this.fail('I10', `${peer.options.name} holds a proof against the honest ${name}`)
+      }
     } catch (error) {
       this.fail('I10', `a proof does not verify: ${errorMessage(error)}`)
-    }
-    if (this.#honest.has(second.author)) {
-      this.fail('I10', `${peer.options.name} holds a proof against the honest ${second.author}`)
     }
   }
 
@@ -312,6 +317,21 @@ export class Invariants implements PeerObserver {
     this.fail('I9', `${peer.options.name} keeps more than it may: ${words}`)
   }
 
+  /** What a book holds against a peer, some receipt that was verified must tell of it. */
+  #checkBook(
+    { options: { name } }: SimulatedPeer,
+    { reputation }: Household,
+    peers: readonly SimulatedPeer[],
+  ): void {
+    for (const { peerId } of peers) {
+      const { wrongs, failureMicro } = reputation.score(peerId)
+      const told = (outcome: string): boolean => this.outcomes.has(`${peerId} ${outcome}`)
+      const isTold = told('dissented') || told('withheld') || told('timed-out')
+      if (wrongs > 0 && !told('dissented')) this.fail('I7', `${name} counts a wrong of ${peerId}`)
+      if (failureMicro > 0 && !isTold) this.fail('I7', `${name} blames ${peerId} for nothing`)
+    }
+  }
+
   #checkLeases(peer: SimulatedPeer, { requester }: Household): void {
     for (const { state, leases } of requester.runners()) {
       if (leases.length === 0) continue
@@ -364,6 +384,7 @@ export class Invariants implements PeerObserver {
       for (const [what, count] of Object.entries(rest)) {
         if (count > 0) this.fail('I9', `${name} still has ${count} ${what} when all jobs ended`)
       }
+      this.#checkBook(peer, household, peers)
       if (executor.replicas.length > 0) {
         const phases = executor.replicas.map(({ phase }) => phase).join(' ')
         this.fail('I9', `${name} keeps replicas of ended jobs: ${phases}`)

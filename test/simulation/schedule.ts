@@ -108,10 +108,10 @@ const DRIFT_MAX_PPM = 5000
 /** A full mix: every schedule draws which faults it has at all, and how strong they are. */
 export function mixedSchedule(seed: string, isReal = false): Schedule {
   const random = new Random(seed)
-  const most = random.chance(0.2) ? PEERS_MAX : PEERS_USUAL_MAX
+  const most = random.chance(0.12) ? PEERS_MAX : PEERS_USUAL_MAX
   const peers = random.between(PEERS_MIN, most)
   const behaviours = drawBehaviours(random, peers)
-  const isMature = random.chance(0.3)
+  const isMature = random.chance(0.25)
   const honest = behaviours.flatMap((behaviour, i) => (behaviour === 'honest' ? [i] : []))
   const delayMinMs = random.between(1, 20)
   const loss = random.chance(0.5) ? random.pick([0.01, 0.03, 0.1]) : 0
@@ -174,7 +174,7 @@ function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJo
   return Array.from({ length: random.chance(0.2) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
-    kind: random.chance(0.12) ? 'train' : 'run',
+    kind: random.chance(0.08) ? 'train' : 'run',
     tasks: random.between(1, 4),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),

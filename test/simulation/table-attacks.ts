@@ -12,8 +12,10 @@ import { peerIdFromPublicKey, sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import type { JobId, PeerId } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
 import { Random } from './random.js'
-import { playTable, PRODUCTION_RULES } from './table.js'
-import type { TableFigures, TableRules, TableSetting } from './table.js'
+import { playTable } from './table.js'
+import type { TableFigures } from './table.js'
+import { PRODUCTION_RULES } from './table-setting.js'
+import type { TableRules, TableSetting } from './table-setting.js'
 import { RunningScores } from './table-scores.js'
 import {
   FIRST_COME,

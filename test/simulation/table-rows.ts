@@ -4,7 +4,8 @@
  */
 import type { Interval } from './table-statistics.js'
 import { playTable } from './table.js'
-import type { Strategy, TableFigures, TableSetting } from './table.js'
+import type { TableFigures } from './table.js'
+import type { Strategy, TableSetting } from './table-setting.js'
 
 type Figure = {
   [K in keyof TableFigures]: TableFigures[K] extends Interval ? K : never
@@ -80,7 +81,7 @@ function quietRows(): TableRow[] {
       formulaPercent: undefined,
       bounds: [{ figure: 'honestExcluded', most: 0.5 }, accepted],
     },
-    { ...MATURE, name: 'young, nobody', strategy: 'none', phase: 'young' },
+    { ...MATURE, name: 'young, nobody', strategy: 'none', phase: 'young', times: 0.3 },
   ]
 }
 
@@ -121,6 +122,9 @@ function attackRows(share: number): TableRow[] {
     row('latecomers', 'latecomers', { ...some, formulaPercent: undefined }),
     row('framers r=3', 'framers', { ...some, replicas: 3, formulaPercent: undefined }),
     row('whitewashers', 'whitewashers', { ...some, formulaPercent: undefined }),
+    row('farmers, always', 'farmers', some),
+    row('lying benchmarks, always', 'boasters', some),
+    row('captured stewards', 'stewards', { ...some, formulaPercent: 100 * fiveOfSeven(f) }),
     row('copycats', 'copycats', some),
     row('silent', 'silent', some),
     row('withholders K=3', 'withholders', {
@@ -131,15 +135,28 @@ function attackRows(share: number): TableRow[] {
   ]
 }
 
-/** A network whose peers all begin, as long as it is young. */
+/** P(X ≥ 5) of seven stewards, each the adversary's with probability f. */
+function fiveOfSeven(f: number): number {
+  return 21 * f ** 5 * (1 - f) ** 2 + 7 * f ** 6 * (1 - f) + f ** 7
+}
+
+/** Networks whose peers all begin, as long as they are young. */
 function youngRows(share: number): TableRow[] {
+  const f = share / 100
+  const formulas = {
+    liars: 0,
+    // Two ahead of the others: as a gambler who wins each round with probability f.
+    always: (100 * f ** 2) / (f ** 2 + (1 - f) ** 2),
+    sleepers: 100 * f ** 2 * (1 - 0.1 * (1 - f)),
+  }
   return (['liars', 'always', 'sleepers'] as const).map((strategy) => ({
     ...MATURE,
     name: `young, ${strategy}`,
     strategy,
     share,
     phase: 'young',
-    formulaPercent: strategy === 'liars' ? 0 : share ** 2 / 100,
+    times: 0.3,
+    formulaPercent: formulas[strategy],
   }))
 }
 

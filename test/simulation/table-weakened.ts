@@ -3,8 +3,8 @@ import type { Score } from '../../src/protocol/reputation.js'
 import type { ExecutorOutcome, Verdict } from '../../src/protocol/verdict.js'
 import type { Digest } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
-import { PRODUCTION_RULES } from './table.js'
-import type { TableRules } from './table.js'
+import { PRODUCTION_RULES } from './table-setting.js'
+import type { TableRules } from './table-setting.js'
 
 /** The most frequent result wins as soon as more than half return it; all others are struck. */
 function plainMajority(

@@ -4,77 +4,24 @@
  * `foldReputation` as the run goes: whoever is caught is elected less and in the end not at all.
  */
 import { choosePlaces, elect, hiddenReplicaDrawn } from '../../src/protocol/election.js'
+import { compareText } from '../../src/protocol/integer.js'
 import type { Applicant, Candidate, Election } from '../../src/protocol/election.js'
-import type {
-  ReceiptExecutor,
-  ReceiptOutcome,
-  ReputationReceipt,
-  Score,
-} from '../../src/protocol/reputation.js'
-import { judge } from '../../src/protocol/verdict.js'
-import type { ExecutorOutcome, Verdict } from '../../src/protocol/verdict.js'
-import { digestOf, peerIdFromPublicKey, utf8 } from '../../src/wire/ids.js'
-import type { Digest, PeerId } from '../../src/wire/ids.js'
+import type { ReceiptExecutor, ReputationReceipt } from '../../src/protocol/reputation.js'
+import { isQuorum } from '../../src/protocol/quorum.js'
+import { rankStewards, STEWARD_RULES } from '../../src/protocol/stewards.js'
+import { digestOf, peerIdFromPublicKey } from '../../src/wire/ids.js'
+import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
 import { Random } from './random.js'
+import { farmedBy, historyOf, START_MS } from './table-history.js'
+import { Play, RIGHT } from './table-play.js'
+import { PRODUCTION_RULES } from './table-setting.js'
+import type { Bidder, Player, TableRules, TableSetting } from './table-setting.js'
 import { assertSame, RunningScores } from './table-scores.js'
 import { meanInterval, wilson } from './table-statistics.js'
 import type { Interval } from './table-statistics.js'
 
-export type Strategy =
-  | 'none'
-  /** All return one wrong value, always. */
-  | 'always'
-  /** All return one wrong value, but only where they hold every visible seat. */
-  | 'sleepers'
-  /** Each returns a wrong value of its own. */
-  | 'liars'
-  /** One wrong value, but only where they are called after the first results were committed. */
-  | 'latecomers'
-  /** One wrong value wherever they outnumber the honest among the visible seats. */
-  | 'framers'
-  /** Compute nothing, commit blindly and try to reveal what somebody else revealed. */
-  | 'copycats'
-  /** Take seats and fall silent. */
-  | 'silent'
-  /** Always wrong, and back under a new key as soon as the old one is excluded. */
-  | 'whitewashers'
-  /** Sleepers of whom the last three to open hold back whichever openings suit them. */
-  | 'withholders'
-  /** Ten times the honest peers, all newcomers, all returning one wrong value. */
-  | 'sybils'
-
-/** The rules a run is played by. Production's, unless a weakened one is put in its place. */
-export interface TableRules {
-  readonly judge: (outcomes: readonly ExecutorOutcome[], young: boolean, isLast: boolean) => Verdict
-  /** Whether an executor can reveal what it had not committed to. */
-  readonly canCopy: boolean
-  /** What a candidate looks like to the election and the verdict. */
-  readonly weigh: (score: Score) => Score
-  /** Stewards that sign: a lone one's word about timeouts counts nothing. */
-  readonly stewards: number
-  /** Bids a steward takes before it chooses among them; where only as many as fit, the first. */
-  readonly bidsTaken: number
-  /** Whether receipts teach nothing. */
-  readonly forgets: boolean
-}
-
-export interface TableSetting {
-  readonly strategy: Strategy
-  /** Share of the peers with history that the adversary owns, in per cent. */
-  readonly share: number
-  readonly replicas: number
-  readonly auditPpm: number
-  /** `young`: nobody has any history, and only tasks by the young rules count. */
-  readonly phase: 'mature' | 'young'
-  /** Share of honest runs that go wrong by themselves, in per cent. */
-  readonly honestErrors: number
-  readonly peers: number
-  readonly tasks: number
-}
-
 export interface TableFigures {
-  /** Tasks played; in the young phase those before the network matured. */
   readonly tasks: number
   readonly wrong: number
   /** Share of tasks with a wrong result accepted, per cent, with its 95 % interval (Wilson). */
@@ -91,10 +38,6 @@ export interface TableFigures {
   readonly creditShare: number
 }
 
-const START_MS = 1_800_000_000_000
-/** Enough receipts for the greatest credit, S = 100. */
-const HISTORY = 110
-const HISTORY_MS = 24 * 3600_000
 /** Tasks of one offer: they run together, and what they teach counts from the next offer on. */
 const BATCH = 10
 /** Ten minutes between offers: a week is some 10,000 tasks. */
@@ -105,35 +48,6 @@ const SAME_PEERS = 2
 const SYBIL_FACTOR = 10
 const REQUESTERS = 200
 const WITHHOLDERS = 3
-
-const RIGHT = digestOf(utf8('the right result'))
-const WRONG = digestOf(utf8('the agreed wrong result'))
-
-export const PRODUCTION_RULES: TableRules = {
-  judge: (outcomes, young, isLast) =>
-    judge({
-      outcomes,
-      policy: { kind: 'exact' },
-      young,
-      executed: isLast ? LIMITS.replicasPerTask : outcomes.length,
-    }),
-  canCopy: false,
-  weigh: (score) => score,
-  stewards: 3,
-  bidsTaken: LIMITS.answersPerOffer,
-  forgets: false,
-}
-
-interface Player {
-  readonly peer: PeerId
-  readonly isAdversary: boolean
-}
-
-/** One bidder of a batch with what was frozen about it. */
-interface Bidder extends Player {
-  readonly score: Score
-}
-
 export function playTable(
   setting: TableSetting,
   seed: string,
@@ -146,13 +60,15 @@ class Run {
   readonly #setting: TableSetting
   readonly #rules: TableRules
   readonly #random: Random
-  readonly #players: Player[]
-  readonly #scores = new RunningScores()
-  readonly #receipts: ReputationReceipt[] = []
+  #players: Player[] = []
+  #scores = new RunningScores()
+  #receipts: ReputationReceipt[] = []
   readonly #everExcluded = new Set<PeerId>()
-  readonly #owned: Set<PeerId>
-  readonly #honest: number
-  #adversaries: number
+  #owned = new Set<PeerId>()
+  #honest = 0
+  #adversaries = 0
+  /** Whether the stewards of the batch at hand are the adversary's. */
+  #isCaptured = false
   readonly #sums = { tasks: 0, wrong: 0, early: 0, accepted: 0, runs: 0, runsSquared: 0 }
   readonly #credits = { honest: 0, adversary: 0 }
 
@@ -160,41 +76,59 @@ class Run {
     this.#setting = setting
     this.#rules = rules
     this.#random = new Random(seed)
-    const owned = Math.round((setting.peers * setting.share) / 100)
-    const sybils = setting.strategy === 'sybils' ? SYBIL_FACTOR * setting.peers : 0
-    this.#players = Array.from({ length: setting.peers + sybils }, (_, i) => ({
+    this.#begin()
+  }
+
+  /** A network of new peers; those of a mature one have a history. */
+  #begin(): void {
+    const { peers, share, strategy, phase } = this.#setting
+    const owned = Math.round((peers * share) / 100)
+    const sybils = strategy === 'sybils' ? SYBIL_FACTOR * peers : 0
+    this.#players = Array.from({ length: peers + sybils }, (_, i) => ({
       peer: peerIdFromPublicKey(this.#random.bytes(32)),
-      isAdversary: i < owned || i >= setting.peers,
+      isAdversary: i < owned || i >= peers,
     }))
     this.#owned = new Set(this.#players.flatMap((each) => (each.isAdversary ? each.peer : [])))
-    this.#honest = setting.peers - owned
-    this.#adversaries = owned + sybils
-    if (setting.phase === 'young') return
-    const histories = this.#players.slice(0, setting.peers).flatMap(historyOf)
-    for (const receipt of histories.sort((a, b) => a.atMs - b.atMs)) this.#take(receipt)
+    this.#scores = new RunningScores()
+    this.#receipts = []
+    this.#honest += peers - owned
+    this.#adversaries += owned + sybils
+    if (phase === 'young') return
+    const hasHistory = strategy !== 'boasters' && strategy !== 'farmers'
+    const histories = this.#players.slice(hasHistory ? 0 : owned, peers).flatMap(historyOf)
+    if (strategy === 'farmers') histories.push(...farmedBy(this.#players.slice(0, owned)))
+    histories.sort((a, b) => a.atMs - b.atMs || compareText(a.receiptId, b.receiptId))
+    for (const receipt of histories) this.#take(receipt)
   }
 
   play(): TableFigures {
-    const { tasks, phase } = this.#setting
+    const { tasks, phase, strategy } = this.#setting
     const rules = this.#rules
-    for (let task = 0; task < tasks; task += BATCH) {
-      const nowMs = START_MS + (task / BATCH) * BATCH_MS
+    // Tasks of one offer share their stewards, which would make few draws look like many.
+    const batch = strategy === 'stewards' ? 1 : BATCH
+    const offerMs = (BATCH_MS * batch) / BATCH
+    for (let offer = 0; this.#sums.tasks < tasks; offer++) {
+      const task = this.#sums.tasks
+      const nowMs = START_MS + offer * offerMs
       const offerHash = this.#random.bytes(32)
       const bidders = this.#bidders(nowMs, offerHash)
-      const slots = Math.min(BATCH, tasks - task)
+      const slots = Math.min(batch, tasks - task)
       const election = this.#elect(bidders, slots, offerHash)
-      if (phase === 'young' && !election.young) break
+      if (phase === 'young' && !election.young) {
+        this.#begin()
+        continue
+      }
       const byPeer = new Map(bidders.map((bidder) => [bidder.peer, bidder]))
       const receipts = election.slots.map(({ ranking }, i) =>
         this.#playTask(
           ranking.flatMap((peer) => byPeer.get(peer) ?? []),
-          { young: election.young, task: task + i, atMs: nowMs + BATCH_MS - 1 },
+          { young: election.young, task: task + i, atMs: nowMs + offerMs - 1 },
         ),
       )
       for (const receipt of rules.forgets ? [] : receipts) {
         if (receipt !== undefined) this.#take(receipt)
       }
-      if (task % SAME_EVERY === 0) this.#compare(nowMs + BATCH_MS)
+      if (task % SAME_EVERY === 0) this.#compare(nowMs + offerMs)
     }
     return this.#figures()
   }
@@ -226,11 +160,37 @@ class Run {
         applicants.set(fresh.peer, { ...fresh, established: false, excluded: false })
       }
     }
-    return choosePlaces([...applicants.values()], offerHash).map((peer) => ({
-      peer,
-      isAdversary: this.#owned.has(peer),
-      score: this.#rules.weigh(this.#scores.scoreAt(peer, nowMs)),
-    }))
+    const { strategy } = this.#setting
+    const all = [...applicants.values()]
+    this.#isCaptured = strategy === 'stewards' && this.#capture(all)
+    const bids = this.#isCaptured ? all.filter(({ isAdversary }) => isAdversary) : all
+    return choosePlaces(bids, offerHash).map((peer) => {
+      const isAdversary = this.#owned.has(peer)
+      const score = this.#rules.weigh(this.#scores.scoreAt(peer, nowMs))
+      // What a bid declares counts until there is something to be seen.
+      const isBoast = strategy === 'boasters' && isAdversary && score.accepted === 0
+      return { peer, isAdversary, score: isBoast ? { ...score, speedPpm: 2_000_000 } : score }
+    })
+  }
+
+  /** Draws the stewards of a job. @returns whether the adversary alone makes a quorum of them */
+  #capture(peers: readonly (Player & Applicant)[]): boolean {
+    const requester = peerIdFromPublicKey(this.#random.bytes(32))
+    const { ranking } = rankStewards({
+      jobId: digestOf(this.#random.bytes(32)) as string as JobId,
+      beacon: this.#random.bytes(32),
+      requester,
+      requesterOperator: requester,
+      peers: peers.map(({ peer, established, excluded }) => ({
+        peer,
+        operator: peer,
+        reliabilityPpm: STEWARD_RULES.reliabilityPpm,
+        established,
+        excluded,
+      })),
+    })
+    const members = ranking.slice(0, LIMITS.stewardsPerOffer)
+    return isQuorum(members.filter((peer) => this.#owned.has(peer)).length, members.length)
   }
 
   #replace(player: Player): Player {
@@ -274,7 +234,7 @@ class Run {
   ): ReputationReceipt | undefined {
     const { replicas, auditPpm } = this.#setting
     if (ranking.length < replicas) return this.#count(task, undefined, 0)
-    const play = new Play(this.#setting, this.#rules, this.#random, ranking)
+    const play = new Play(this.#setting, this.#rules, this.#random, ranking, this.#isCaptured)
     play.callUntil(replicas)
     // The draw is made when all commitments are frozen: nobody can still change its mind.
     if (hiddenReplicaDrawn(this.#random.bytes(64), 0, auditPpm)) play.callUntil(play.committed + 1)
@@ -343,140 +303,6 @@ class Run {
       creditShare: (100 * adversary) / Math.max(1, honest + adversary),
     }
   }
-}
-
-/** One task: who was called, and what each of them did. */
-class Play {
-  readonly #setting: TableSetting
-  readonly #rules: TableRules
-  readonly #random: Random
-  readonly #ranking: readonly Bidder[]
-  readonly #isLying: boolean
-  readonly #lost = new Map<PeerId, ReceiptOutcome>()
-  readonly outcomes: ExecutorOutcome[] = []
-  #called = 0
-  #silent = 0
-  #isFirstRound = true
-
-  constructor(
-    setting: TableSetting,
-    rules: TableRules,
-    random: Random,
-    ranking: readonly Bidder[],
-  ) {
-    this.#setting = setting
-    this.#rules = rules
-    this.#random = random
-    this.#ranking = ranking
-    const visible = ranking.slice(0, setting.replicas)
-    const owned = visible.filter(({ isAdversary }) => isAdversary).length
-    const { strategy } = setting
-    if (strategy === 'sleepers' || strategy === 'withholders') {
-      this.#isLying = owned === visible.length
-    } else this.#isLying = strategy !== 'framers' || 2 * owned > visible.length
-  }
-
-  get hasStandby(): boolean {
-    return this.#called < this.#ranking.length
-  }
-
-  /** Commitments so far, those that were never revealed included. */
-  get committed(): number {
-    return this.#called - this.#silent
-  }
-
-  get executed(): number {
-    return this.#called
-  }
-
-  /** Calls down the ranking until so many have committed. */
-  callUntil(committed: number): void {
-    while (this.committed < committed && this.hasStandby) this.#call()
-    this.#isFirstRound = false
-  }
-
-  #call(): void {
-    const bidder = this.#ranking[this.#called++]
-    if (bidder === undefined) return
-    const { peer, isAdversary, score } = bidder
-    const { strategy } = this.#setting
-    if (isAdversary && strategy === 'silent') {
-      this.#silent++
-      this.#lost.set(peer, 'timed-out')
-      return
-    }
-    if (isAdversary && strategy === 'copycats' && !this.#rules.canCopy) {
-      this.#lost.set(peer, 'withheld')
-      return
-    }
-    const { established, reliabilityPpm } = score
-    // Until the first commitments are frozen the called are those of the election.
-    const foreseen = this.#isFirstRound
-    this.outcomes.push({
-      peer,
-      operator: peer,
-      established,
-      reliabilityPpm,
-      root: this.#rootOf(bidder),
-      foreseen,
-    })
-  }
-
-  #rootOf({ peer, isAdversary }: Bidder): Digest {
-    if (!isAdversary) {
-      const isWrong = this.#random.chance(this.#setting.honestErrors / 100)
-      return isWrong ? digestOf(this.#random.bytes(32)) : RIGHT
-    }
-    if (!this.#isLying) return RIGHT
-    if (this.#setting.strategy === 'latecomers' && this.#isFirstRound) return RIGHT
-    if (this.#setting.strategy === 'liars') return digestOf(utf8(`${peer}'s own wrong result`))
-    // Where results are seen before they are due, a copycat repeats the one it sees.
-    if (this.#setting.strategy === 'copycats') {
-      const others = this.#ranking.slice(0, Math.max(this.#setting.replicas, this.#called))
-      return others.some((other) => !other.isAdversary) ? RIGHT : WRONG
-    }
-    return WRONG
-  }
-
-  receiptOf(verdict: Verdict): ReceiptExecutor[] {
-    const isAccepted = verdict.kind === 'accept'
-    const agreed = new Set(isAccepted ? verdict.agreed : [])
-    const struck = new Set(isAccepted ? verdict.strikes.map(({ peer }) => peer) : [])
-    const roots = new Map(this.outcomes.map(({ peer, root }) => [peer, root]))
-    return this.#ranking.slice(0, this.#called).map(({ peer }): ReceiptExecutor => {
-      const lost = this.#lost.get(peer)
-      if (lost !== undefined) return { peer, operator: peer, outcome: lost, durationMs: 0 }
-      const root = roots.get(peer)
-      const outcome = agreed.has(peer) ? 'agreed' : struck.has(peer) ? 'dissented' : 'spared'
-      return {
-        peer,
-        operator: peer,
-        outcome,
-        durationMs: 1000,
-        ...(outcome === 'dissented' && root !== undefined ? { wrongRoot: root } : {}),
-      }
-    })
-  }
-}
-
-/** Accepted replicas of the last day, each for another requester and with another partner. */
-function historyOf({ peer }: Player): ReputationReceipt[] {
-  return Array.from({ length: HISTORY }, (_, i) => {
-    const id = `history ${peer} ${i}`
-    const partner = `partner of ${id}` as PeerId
-    return {
-      receiptId: id,
-      taskId: id,
-      requester: `requester of ${id}` as PeerId,
-      atMs: START_MS - HISTORY_MS + Math.floor(((i + 1) * HISTORY_MS) / (HISTORY + 1)),
-      young: false,
-      stewards: 1,
-      executors: [
-        { peer, operator: peer, outcome: 'agreed', durationMs: 1000 },
-        { peer: partner, operator: partner, outcome: 'agreed', durationMs: 1000 },
-      ],
-    }
-  })
 }
 
 function candidateOf({ peer, score }: Bidder): Candidate {
