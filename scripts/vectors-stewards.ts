@@ -331,6 +331,7 @@ function transitionVectors(): object[] {
     self: self as PeerId,
     candidates: names.slice(0, count),
     room: 64,
+    heldMax: 1024,
     settleMs: 100,
     viewMs: 1000,
   })

@@ -35,6 +35,8 @@ export interface StageContext {
   readonly candidates: readonly PeerId[]
   /** How many entries the certificate takes at most. */
   readonly room: number
+  /** How many messages are held at most; of more than fit, the payload's maker chooses. */
+  readonly heldMax: number
   /** How long acknowledgements of others are awaited after the own deadline. */
   readonly settleMs: number
   /** How long view 0 may take; view v takes v + 1 times as long. */
@@ -93,7 +95,7 @@ export type StageEffect =
   | { readonly type: 'acknowledge'; readonly entry: Entry }
   /** To all candidates: all own acknowledgements with their messages, then the view. */
   | { readonly type: 'tell'; readonly view: number; readonly entries: readonly Entry[] }
-  /** Make the payload of a certificate; answer with `composed`. */
+  /** Make the payload of a certificate, with these or the best of them; answer with `composed`. */
   | { readonly type: 'compose'; readonly view: number; readonly entries: readonly Entry[] }
   /** To all candidates, or only to one that seems to lack it. The own signature is among them. */
   | { readonly type: 'publish'; readonly proposal: Proposal; readonly to?: PeerId }
@@ -213,7 +215,7 @@ function isFullIn(context: StageContext, proposal: Proposal): boolean {
 }
 
 function acknowledge(context: StageContext, state: StewardState, entry: Entry): StageEffect[] {
-  if (state.acknowledged.has(entry.author) || state.acknowledged.size >= context.room) return []
+  if (state.acknowledged.has(entry.author) || state.acknowledged.size >= context.heldMax) return []
   if (!hold(context, state, entry)) return []
   state.acknowledged.set(entry.author, entry)
   return [
@@ -226,7 +228,7 @@ function acknowledge(context: StageContext, state: StewardState, entry: Entry): 
 function hold(context: StageContext, state: StewardState, entry: Entry): boolean {
   const known = state.held.get(entry.author)
   if (known !== undefined) return known.id === entry.id
-  if (state.held.size >= context.room) return false
+  if (state.held.size >= context.heldMax) return false
   state.held.set(entry.author, entry)
   return true
 }
@@ -346,7 +348,10 @@ function onComposed(context: StageContext, state: StewardState, proposal: Propos
   return vote(context, state, proposal)
 }
 
-/** Nothing that this steward acknowledged may be missing while there is room for it. */
+/**
+ * Nothing that this steward acknowledged may be missing while there is room for it. Whether a full
+ * set is the right choice of more is part of being sound.
+ */
 function covers(context: StageContext, state: StewardState, proposal: Proposal): boolean {
   if (proposal.entries.length >= context.room) return true
   const authors = new Set(proposal.entries.map(({ author }) => author))

@@ -202,6 +202,7 @@ class Play {
       self: peer,
       candidates: this.#ranked,
       room: 64,
+      heldMax: 1024,
       settleMs: SETTLE_MS,
       viewMs: VIEW_MS,
     }
