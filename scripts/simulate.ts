@@ -7,6 +7,7 @@
  *   npm run simulate -- --json                            the last line is one JSON object
  *   npm run simulate -- --workers 1                       processes at the same time
  *   npm run simulate -- --once                            each schedule only once
+ *   npm run simulate -- --stewards --schedules 5000      the stewards' law alone
  *   npm run simulate -- --table --tasks 10000             what adversaries gain, in numbers
  *
  * Every schedule is run twice, and its trace hash must be the same. Every hundredth does it with
@@ -267,6 +268,7 @@ async function main(): Promise<void> {
       once: { type: 'boolean', default: false },
       worker: { type: 'boolean', default: false },
       table: { type: 'boolean', default: false },
+      stewards: { type: 'boolean', default: false },
       tasks: { type: 'string', default: '10000' },
     },
   })
@@ -281,6 +283,11 @@ async function main(): Promise<void> {
     })
   }
   const schedules = wholeNumber('schedules', values.schedules, SCHEDULES_MAX)
+  if (values.stewards) {
+    const { showStewards } = await import('./simulate-stewards.js')
+    showStewards({ seed: values.seed, schedules, isJson: values.json })
+    return
+  }
   const workers = wholeNumber('workers', values.workers, 64)
   console.log(`seed ${values.seed}, ${schedules} schedules, ${workers} workers`)
   const chunks = Array.from({ length: Math.ceil(schedules / CHUNK) }, (_, i) => ({
