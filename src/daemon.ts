@@ -53,6 +53,7 @@ import { Announcer } from './witness/announcer.js'
 import { assertCapabilityRecord, CapabilityBook, newestCapability } from './witness/capabilities.js'
 import { createControl } from './witness/control.js'
 import { Courier } from './witness/courier.js'
+import { evidenceFile } from './witness/evidence-file.js'
 import { EvidenceRounds } from './witness/evidence-rounds.js'
 import { FaultBook } from './witness/fault-book.js'
 import { Fence } from './witness/fence.js'
@@ -291,9 +292,9 @@ export async function startDaemon(
       },
       send,
       connectedPeers: () => transport.connectedPeers(),
-      score: (peer) => reputation.score(peer),
+      score: (peer, atMs) => reputation.scoreAt(peer, atMs),
       prefixOf: (peer) => transport.prefixOf(peer),
-      receiptRoot: () => reputation.root(),
+      receiptRoot: () => reputation.quote(),
       readOutput: async (runner, output, providers, given) => {
         const signal = AbortSignal.any([given, AbortSignal.timeout(READ_OUTPUT_MS)])
         const holder = ownBlobs.holderOf(runner.context.jobId)
@@ -605,6 +606,7 @@ export async function startDaemon(
       await announcer.refresh(AbortSignal.timeout(HOLDER_MS))
       return peerViews({ self, capabilities, reputation, connected: transport.connectedPeers() })
     },
+    evidence: (roots) => evidenceFile({ network, reputation, archive, faults }, roots),
     reputation: (peer, atMs) => reputationView({ reputation, faults }, peer, atMs),
     node: () =>
       nodeView({ config, self, startedMs, transport, hardware, executor, requester, agent: AGENT }),

@@ -211,6 +211,8 @@ export interface DaemonPort {
   readFile(id: string, path: string, signal: AbortSignal): Promise<Readable>
   /** The job's signed messages, encoded; `ctd audit` reads it. */
   transcript(id: string, signal: AbortSignal): Promise<Uint8Array>
+  /** What the bidders of an own job were weighed by, encoded; `ctd audit` reads it. */
+  evidence(id: string): Promise<Uint8Array>
   peers(): Promise<readonly PeerView[]>
   /** @param atMs - Unix time in ms; now where undefined */
   reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView>

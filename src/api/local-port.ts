@@ -49,6 +49,8 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'folderB
   readonly onSubmitted: (jobId: JobId) => Promise<void>
   readonly peers: () => Promise<readonly PeerView[]>
   readonly reputation: (peer: PeerId, atMs: number) => ReputationView
+  /** The evidence behind quoted roots. */
+  readonly evidence: (roots: readonly Uint8Array[]) => Promise<Uint8Array>
   readonly node: () => NodeView
 }
 
@@ -200,6 +202,18 @@ export class LocalPort implements DaemonPort {
     throw new CtdError('JOB_NOT_ENDED', 'the job has not ended yet', {
       hint: `wait for it: ctd ps, or ctd logs ${id.slice(0, 8)}`,
     })
+  }
+
+  async evidence(id: string): Promise<Uint8Array> {
+    const jobId = this.#find(id)?.context.jobId
+    const record = jobId === undefined ? undefined : this.#parts.inbox.record(jobId)
+    if (record === undefined) {
+      throw new CtdError('EVIDENCE_MISSING', 'this peer did not weigh the bidders of that job', {
+        hint: 'the daemon it was submitted to did',
+      })
+    }
+    const frozen = record.ofKind('freezeBids')
+    return this.#parts.evidence(frozen.map(({ message }) => message.receiptRoot))
   }
 
   async reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView> {

@@ -149,6 +149,14 @@ function registerArtifactRoutes(app: TypedApp, port: DaemonPort): void {
       return await reply.type(OCTETS).send(Buffer.from(bytes))
     },
   )
+  app.get(
+    '/v1/jobs/:id/evidence',
+    { schema: { params, querystring: noQuery, produces: [OCTETS] } },
+    async (request, reply) => {
+      const bytes = await port.evidence(request.params.id)
+      return await reply.type(OCTETS).send(Buffer.from(bytes))
+    },
+  )
 }
 
 function registerNodeRoutes(app: TypedApp, port: DaemonPort, options: V1Options): void {

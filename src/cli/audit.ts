@@ -33,6 +33,7 @@ export interface AuditOptions {
 }
 
 const TRANSCRIPT_FILE = 'transcript.ctd'
+const EVIDENCE_FILE = 'evidence.ctd'
 const KNOWN_PEERS_FILE = 'known-peers.json'
 const KNOWN_PEERS_BYTES_MAX = 16 * 1024 * 1024
 
@@ -49,7 +50,13 @@ export async function auditCommand(path: string, options: AuditOptions): Promise
   const trusted = new Set([...options.trust.map(trustedPeer), ...(await knownPeers(options.home))])
   const bytes = await readTranscript(place.file)
   const beside = await readBeside(bytes, place)
-  const report = auditTranscript({ bytes, trusted, ...beside })
+  const evidence = place.folder === undefined ? undefined : await readEvidence(place.folder)
+  const report = auditTranscript({
+    bytes,
+    trusted,
+    ...beside,
+    ...(evidence === undefined ? {} : { evidence }),
+  })
   const print = options.print ?? ((text: string) => void process.stdout.write(`${text}\n`))
   print(options.json ? JSON.stringify({ file: place.file, ...report }, null, 2) : describe(report))
   if (report.ok) return EXIT.ok
@@ -126,6 +133,12 @@ async function knownPeers(home: string): Promise<string[]> {
   } catch {
     return [] // A damaged list is no evidence; the report then names the keys as unknown.
   }
+}
+
+/** What the bidders were weighed by, where it is beside the transcript. */
+async function readEvidence(folder: string): Promise<Uint8Array | undefined> {
+  const path = join(folder, EVIDENCE_FILE)
+  return (await statOf(path, lstat)) === undefined ? undefined : readTranscript(path)
 }
 
 async function readTranscript(path: string): Promise<Uint8Array> {
@@ -286,9 +299,18 @@ function pairsOf(report: AuditReport): Array<readonly [string, string]> {
     ],
     ['result', result === undefined ? 'none' : `hash ${result.hash}${accuracyOf(result.accuracy)}`],
     ['young', `${report.young} of ${report.tasks} tasks by the rules of young networks`],
+    ['standings', standingsText(report)],
     ['keys', `${known} of ${keys.length} known to this machine`],
     ['dissenters', dissenters.length === 0 ? 'none' : dissenters.join(' ')],
   ]
+}
+
+function standingsText({ standings }: AuditReport): string {
+  const { checked, elections, receipts } = standings
+  if (receipts === undefined) {
+    return `of ${elections} elections taken as the stewards signed them: no ${EVIDENCE_FILE} here`
+  }
+  return `${checked} of ${elections} elections weighed again from ${receipts} receipts`
 }
 
 function accuracyOf(accuracy: number | null): string {

@@ -4,15 +4,18 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { FileView, JobView } from '../api/daemon-port.js'
-import { CtdError } from '../errors.js'
+import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Context } from './context.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { followOnScreen } from './follow.js'
 import { showEnd } from './submit.js'
 import { formatBytes, parseDurationMs } from './units.js'
 
+/** Name of what the bidders were weighed by; `ctd audit` reads it too. */
+export const EVIDENCE_FILE = 'evidence.ctd'
 /** Name of the signed messages among the artifacts; `ctd audit` reads it. */
 export const TRANSCRIPT_FILE = 'transcript.ctd'
+const OWN_FILES: ReadonlySet<string> = new Set([TRANSCRIPT_FILE, EVIDENCE_FILE])
 const FILES_MAX = 10_000
 
 export interface ResultsFlags {
@@ -83,7 +86,16 @@ async function writeResults(
     `/v1/jobs/${id}/transcript`,
     join(folder, TRANSCRIPT_FILE),
   )
-  return [...files, { path: TRANSCRIPT_FILE, sizeBytes, digest: '' }]
+  const written = [...files, { path: TRANSCRIPT_FILE, sizeBytes, digest: '' }]
+  try {
+    const evidence = `/v1/jobs/${id}/evidence`
+    const evidenceBytes = await writeFrom(context, evidence, join(folder, EVIDENCE_FILE))
+    return [...written, { path: EVIDENCE_FILE, sizeBytes: evidenceBytes, digest: '' }]
+  } catch (error) {
+    if (!errorCode(error).startsWith('EVIDENCE_')) throw error
+    context.tell(`the bidders' standings cannot be audited: ${errorMessage(error)}`)
+    return written
+  }
 }
 
 async function assertWritable(folder: string, isForced: boolean): Promise<void> {
@@ -100,7 +112,7 @@ async function assertWritable(folder: string, isForced: boolean): Promise<void> 
 
 /**
  * Where an artifact goes. Names come from strangers: they stay below the folder and never take the
- * place of the transcript.
+ * place of the transcript or the evidence.
  *
  * @throws CtdError ARTIFACT_BAD_NAME
  */
@@ -109,7 +121,7 @@ export function targetPath(folder: string, path: string): string {
   const isPlain = parts.every((part) => part !== '' && part !== '.' && part !== '..')
   const target = resolve(folder, path)
   // eslint-disable-next-line no-control-regex
-  const isClean = isPlain && !/[\\\u0000-\u001f\u007f]/.test(path) && path !== TRANSCRIPT_FILE
+  const isClean = isPlain && !/[\\\u0000-\u001f\u007f]/.test(path) && !OWN_FILES.has(path)
   if (isClean && target.startsWith(resolve(folder) + sep)) return target
   throw new CtdError(
     'ARTIFACT_BAD_NAME',

@@ -2,7 +2,7 @@
  * The audit of a finished job, from its transcript alone: every signature, election, commitment,
  * verdict and receipt again, and the chain of hashes from the job's inputs to its result.
  */
-import { errorCode, errorMessage } from '../errors.js'
+import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Opened } from '../wire/envelope.js'
 import { parseFolder, smallBlobDigest } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -12,6 +12,8 @@ import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import { isCertificate } from '../wire/messages.js'
 import { openFrozen } from './ballot.js'
 import type { Election } from './election.js'
+import { openEvidence } from './evidence.js'
+import type { VerifiedEvidence } from './evidence.js'
 import { encodeResult, resultOf } from './job-result.js'
 import type { ResultOutputs } from './job-result.js'
 import type { JobResult } from './job.js'
@@ -37,6 +39,8 @@ export interface AuditInput {
   readonly artifacts?: ReadonlyMap<string, ArtifactFile>
   /** Whether artifacts may be missing; those that are there are checked. */
   readonly isPartial?: boolean
+  /** The evidence file beside the transcript: what the bidders were weighed by. */
+  readonly evidence?: Uint8Array
   /** Keys the auditor has evidence about: peers it has met, or was told to trust. */
   readonly trusted: ReadonlySet<string>
 }
@@ -75,6 +79,15 @@ export interface AuditReport {
   readonly young: number
   /** Stewards that signed the least signed certificate; with one, sets rest on its word alone. */
   readonly stewards: number
+  /**
+   * Elections, those among them whose weights were computed again, and from how many receipts;
+   * undefined where no evidence was given.
+   */
+  readonly standings: {
+    readonly elections: number
+    readonly checked: number
+    readonly receipts: number | undefined
+  }
   /** Whoever revealed another result than the accepted one, sorted. */
   readonly dissenters: readonly PeerId[]
   /** Every key the transcript rests on, sorted by peer id. */
@@ -116,6 +129,7 @@ function refused(problem: AuditProblem): AuditReport {
     artifacts: 0,
     young: 0,
     stewards: 0,
+    standings: { elections: 0, checked: 0, receipts: undefined },
     dissenters: [],
     keys: [],
     anchored: false,
@@ -142,6 +156,7 @@ class Audit {
     for (const slot of plan.batches.flat()) this.#checkInputs(slot)
     const result = this.#recomputeResult()
     this.#checkArtifacts()
+    const standings = this.#checkStandings()
     const slots = [...this.#slots.values()]
     const [first] = this.#problems
     const anchored = first === undefined && slots.every((slot) => this.#isAnchored(slot))
@@ -163,6 +178,7 @@ class Audit {
       artifacts: this.#artifacts,
       young: slots.filter(({ young }) => young).length,
       stewards: this.#stewards(),
+      standings,
       dissenters: [...new Set(slots.flatMap(({ dissented }) => dissented))].sort(),
       keys: this.#keys(),
       anchored,
@@ -207,6 +223,40 @@ class Audit {
         this.#fail(code, `${plan.batches[batch]?.[slot]?.name ?? 'a task'}: ${message}`)
       }
     }
+  }
+
+  /** The weights of the lottery must follow from the receipts that the stewards quote. */
+  #checkStandings(): AuditReport['standings'] {
+    const frozen = [...this.#transcript.messages()].filter(({ kind }) => kind === 'freezeBids')
+    const elections = frozen.length
+    if (this.#input.evidence === undefined) return { elections, checked: 0, receipts: undefined }
+    let evidence: VerifiedEvidence
+    try {
+      evidence = openEvidence(this.#input.evidence)
+      if (evidence.network !== this.#transcript.network) {
+        throw new CtdError('EVIDENCE_INVALID', 'the evidence is of another network')
+      }
+    } catch (error) {
+      const { code, message } = problemOf(error)
+      this.#fail(code, `the evidence does not hold: ${message}`)
+      return { elections, checked: 0, receipts: 0 }
+    }
+    let checked = 0
+    for (const freeze of frozen) {
+      if (freeze.kind !== 'freezeBids') continue
+      try {
+        const found = evidence.check(freeze)
+        if (found === 'unknown') continue
+        checked += 1
+        if (found !== 'ok') {
+          this.#fail('STANDING_MISMATCH', `the standing of ${found.peer} is not what receipts give`)
+        }
+      } catch (error) {
+        const { code, message } = problemOf(error)
+        this.#fail(code, message)
+      }
+    }
+    return { elections, checked, receipts: evidence.receipts }
   }
 
   #slot(batch: number, slot: number): VerifiedSlot | undefined {

@@ -149,6 +149,16 @@ export function foldReputation(
   return scores
 }
 
+/** The same for one peer alone; receipts that do not name it make no difference. */
+export function scoreFrom(
+  receipts: readonly ReputationReceipt[],
+  peer: PeerId,
+  nowMs: number,
+): Score {
+  const evidence = gatherEvidence(receipts, nowMs, peer).get(peer)
+  return evidence === undefined ? NEWCOMER : replay(evidence, nowMs).score
+}
+
 /** The score of a peer that no receipt names: R = 0.10, A = 1/2, V = 1. */
 export const NEWCOMER: Score = {
   reliabilityPpm: 100_000,
@@ -167,7 +177,13 @@ export const NEWCOMER: Score = {
 
 /** The score of a peer that is proven faulty: there is no way back. */
 export function excludedForEver(score: Score): Score {
-  return { ...score, reliabilityPpm: 0, established: false, excluded: true, excludedUntilMs: undefined }
+  return {
+    ...score,
+    reliabilityPpm: 0,
+    established: false,
+    excluded: true,
+    excludedUntilMs: undefined,
+  }
 }
 
 /** A peer's score, that of a newcomer where the fold does not know it. */
@@ -184,7 +200,7 @@ export function explainScore(
   peer: PeerId,
   nowMs: number,
 ): { score: Score; evidence: EvidenceEffect[] } {
-  const evidence = gatherEvidence(receipts, nowMs).get(peer) ?? []
+  const evidence = gatherEvidence(receipts, nowMs, peer).get(peer) ?? []
   const { score, returnedAtMs } = replay(evidence, nowMs)
   let halvings = 0n
   const effects = evidence.toReversed().map((item): EvidenceEffect => {
@@ -234,10 +250,11 @@ const NO_EFFECT: Omit<Effect, 'kind' | 'words'> = {
   speedPpm: undefined,
 }
 
-/** Evidence per peer, oldest first. */
+/** Evidence per peer, oldest first; of one peer `only` where that is given. */
 function gatherEvidence(
   receipts: readonly ReputationReceipt[],
   nowMs: number,
+  only?: PeerId,
 ): Map<PeerId, Evidence[]> {
   const unique = new Map(receipts.map((receipt) => [receipt.receiptId, receipt]))
   const sorted = [...unique.values()]
@@ -249,6 +266,7 @@ function gatherEvidence(
   for (const receipt of sorted) {
     const { receiptId, taskId, atMs, young } = receipt
     for (const executor of receipt.executors) {
+      if (only !== undefined && executor.peer !== only) continue
       const key = `${taskId} ${executor.peer} ${executor.outcome}`
       if (counted.has(key)) continue
       counted.add(key)

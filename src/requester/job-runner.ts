@@ -9,7 +9,7 @@ import type { AssignmentEvent, Collected } from '../protocol/assignment.js'
 import { parseTimer, isEnded, stepJob } from '../protocol/job-step.js'
 import { createJob } from '../protocol/job.js'
 import type { JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from '../protocol/job.js'
-import { standingsOf } from '../steward/standings.js'
+import { standingsOf } from '../protocol/standings.js'
 import { Leases } from '../steward/leases.js'
 import type { Lease } from '../steward/leases.js'
 import type { Store } from '../store/store.js'
@@ -27,7 +27,8 @@ export interface JobRunnerComponents {
   /** Publishes on the job's topic (offers on theirs) and hands over to the named peers. */
   readonly send: (opened: AnyOpened, to: readonly PeerId[]) => void
   readonly connectedPeers: () => readonly PeerId[]
-  readonly score: (peer: PeerId) => Score
+  /** As of a time, Unix time in ms. */
+  readonly score: (peer: PeerId, atMs: number) => Score
   readonly prefixOf: (peer: PeerId) => string
   readonly receiptRoot: () => Uint8Array
   /** Fetches an output's listing and, for artifacts, its files. @throws CtdError BLOB_* */
@@ -361,9 +362,12 @@ export class JobRunner {
       }
       case 'weigh': {
         const { score, prefixOf } = this.#components
-        const standings = standingsOf(effect.bids, { score, prefixOf })
-        const receiptRoot = this.#components.receiptRoot()
         const nowMs = clock.now()
+        const standings = standingsOf(effect.bids, {
+          score: (peer) => score(peer, nowMs),
+          prefixOf,
+        })
+        const receiptRoot = this.#components.receiptRoot()
         void this.#assign(effect.batch, { type: 'standings', standings, receiptRoot, nowMs })
         return
       }

@@ -67,10 +67,7 @@ export class Store {
   }
 
   /** The texts of several keys of one space, undefined where there is none. */
-  async getAll(
-    space: string,
-    keys: readonly string[],
-  ): Promise<ReadonlyArray<string | undefined>> {
+  async getAll(space: string, keys: readonly string[]): Promise<ReadonlyArray<string | undefined>> {
     return this.#db.getMany(keys.map((key) => recordKey(space, key)))
   }
 

@@ -36,6 +36,7 @@ export class FaultBook {
   readonly #components: Components
   /** In the order of arrival. */
   readonly #faults = new Map<PeerId, FaultSummary>()
+  #arrivals = 0
 
   constructor(components: Components) {
     this.#components = components
@@ -43,11 +44,14 @@ export class FaultBook {
 
   async load(): Promise<void> {
     const { store, network, log } = this.#components
-    for (const [peer, text] of await store.list(SPACE, LIMITS.faultyPeers)) {
+    const stored = await store.list(SPACE, LIMITS.faultyPeers)
+    const arrivalOf = (text: string): number => Number(text.split(' ')[0])
+    for (const [peer, text] of stored.toSorted(([, a], [, b]) => arrivalOf(a) - arrivalOf(b))) {
       try {
         const proven = openFault(network, parseStored(text))
         if (proven.accused.includes(peer as PeerId)) {
           this.#faults.set(peer as PeerId, summaryOf(proven))
+          this.#arrivals = arrivalOf(text)
         }
       } catch (error) {
         log.warn({ peer, detail: errorMessage(error) }, 'a stored fault is damaged')
@@ -96,6 +100,16 @@ export class FaultBook {
     return isNew
   }
 
+  /** The first proofs that came, with whom each accuses. */
+  async first(count: number): Promise<ReadonlyArray<readonly [PeerId, Fault]>> {
+    const found: Array<readonly [PeerId, Fault]> = []
+    for (const peer of [...this.#faults.keys()].slice(0, count)) {
+      const text = await this.#components.store.get(SPACE, peer)
+      if (text !== undefined) found.push([peer, parseStored(text)])
+    }
+    return found
+  }
+
   /** The proofs against the peers that follow `after` in the order of their ids. */
   async list(after: PeerId | undefined, maxBytes: number): Promise<Faults> {
     const faults: Fault[] = []
@@ -130,7 +144,8 @@ export class FaultBook {
 
   async #store(peer: PeerId, fault: Fault): Promise<void> {
     try {
-      const text = Buffer.from(Fault.encode(fault)).toString('base64')
+      this.#arrivals += 1
+      const text = `${this.#arrivals} ${Buffer.from(Fault.encode(fault)).toString('base64')}`
       await this.#components.store.put(SPACE, peer, text, true)
     } catch (error) {
       // It counts until the next start, and can be had from others after it.
@@ -145,5 +160,5 @@ function summaryOf({ kind, words, first, second }: ProvenFault): FaultSummary {
 }
 
 function parseStored(text: string): Fault {
-  return Fault.decode(new Uint8Array(Buffer.from(text, 'base64')))
+  return Fault.decode(new Uint8Array(Buffer.from(text.split(' ')[1] ?? '', 'base64')))
 }

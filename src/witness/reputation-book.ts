@@ -13,23 +13,25 @@ import { checkOpenings } from '../protocol/proofs.js'
 import {
   excludedForEver,
   explainScore,
-  foldReputation,
   REPUTATION_RULES,
-  scoreOf,
+  scoreFrom,
 } from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
+import { reputationReceipt } from '../protocol/reputation-receipt.js'
 import { ballotBehind, verifySlot } from '../protocol/slot-chain.js'
 import type { VerifiedSlot } from '../protocol/slot-chain.js'
 import type { Store } from '../store/store.js'
 import type { AnyOpened, Opened } from '../wire/envelope.js'
-import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
+import { toHex } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { FaultBook } from './fault-book.js'
 import type { JobRecord } from './job-record.js'
 
 const SPACE = 'receipt'
+const QUOTES = 'evidence-quote'
 const RECEIPTS_MAX = 20_000
-/** Scores decay over days; folding them once a minute is often enough. */
+const QUOTES_MAX = 4096
+/** Scores decay over days; folding them once a minute is often enough to show them. */
 const FRESH_MS = 60_000
 
 interface Components {
@@ -38,7 +40,7 @@ interface Components {
   readonly clock: Clock
   readonly log: Log
   /** Peers that are proven faulty are excluded for ever. */
-  readonly faults?: Pick<FaultBook, 'has' | 'accused'>
+  readonly faults?: Pick<FaultBook, 'has' | 'accused' | 'size'>
   /** Lets other work run between two proofs. */
   readonly pause?: () => Promise<void>
   /** A receipt that is too old to count is not told to others either. */
@@ -52,45 +54,88 @@ interface Chain {
   readonly elections: Map<Digest, Promise<Election>>
 }
 
+/** A receipt and when it came, counted from the first one: what was known at a time is a prefix. */
+interface Entry {
+  readonly receipt: ReputationReceipt
+  readonly arrival: number
+}
+
+/** How much of the evidence was known when its root was quoted. */
+export interface Quote {
+  readonly root: string
+  readonly receipts: readonly string[]
+  readonly faults: number
+}
+
 export class ReputationBook {
   readonly #components: Components
-  readonly #receipts = new Map<string, ReputationReceipt>()
+  /** In the order of arrival. */
+  readonly #receipts = new Map<string, Entry>()
+  readonly #ofPeer = new Map<PeerId, ReputationReceipt[]>()
   readonly #elections = new WeakMap<JobRecord, Map<Digest, Promise<Election>>>()
-  #scores: ReadonlyMap<PeerId, Score> = new Map()
-  #foldedMs = 0
+  readonly #scores = new Map<PeerId, { readonly score: Score; readonly atMs: number }>()
+  /** By root: how many receipts had come, and how many faults were known. */
+  readonly #quotes = new Map<string, { readonly arrivals: number; readonly faults: number }>()
+  #arrivals = 0
 
   constructor(components: Components) {
     this.#components = components
   }
 
   async load(): Promise<void> {
-    const loaded: Array<[string, ReputationReceipt]> = []
-    for (const [key, text] of await this.#components.store.list(SPACE, 2 * RECEIPTS_MAX)) {
+    const { store, log } = this.#components
+    const loaded: Entry[] = []
+    for (const [key, text] of await store.list(SPACE, 2 * RECEIPTS_MAX)) {
       try {
-        loaded.push([key, JSON.parse(text) as ReputationReceipt])
+        loaded.push(JSON.parse(text) as Entry)
       } catch (error) {
-        this.#components.log.warn({ key, detail: errorMessage(error) }, 'a receipt is damaged')
+        log.warn({ key, detail: errorMessage(error) }, 'a receipt is damaged')
       }
     }
-    loaded.sort(([, a], [, b]) => a.atMs - b.atMs)
-    for (const [key, receipt] of loaded) this.#receipts.set(key, receipt)
+    loaded.sort((a, b) => a.arrival - b.arrival)
+    for (const entry of loaded) this.#remember(entry)
+    for (const [root, text] of await store.list(QUOTES, QUOTES_MAX)) {
+      const [arrivals = 0, faults = 0] = text.split(' ').map(Number)
+      this.#quotes.set(root, { arrivals, faults })
+    }
     await this.#prune()
+  }
+
+  #remember(entry: Entry): void {
+    const { receipt, arrival } = entry
+    this.#receipts.set(receipt.receiptId, entry)
+    this.#arrivals = Math.max(this.#arrivals, arrival + 1)
+    for (const { peer } of receipt.executors) {
+      const receipts = this.#ofPeer.get(peer) ?? []
+      receipts.push(receipt)
+      this.#ofPeer.set(peer, receipts)
+      this.#scores.delete(peer)
+    }
   }
 
   /** Forgets what is too old to count, and the oldest where there are too many. */
   async #prune(): Promise<void> {
     const { clock, store, log } = this.#components
     const beforeMs = clock.now() - REPUTATION_RULES.horizonMs
+    const oldest = [...this.#receipts].sort(([, a], [, b]) => a.receipt.atMs - b.receipt.atMs)
     try {
-      for (const [key, { atMs }] of this.#receipts) {
-        if (this.#receipts.size < RECEIPTS_MAX && atMs >= beforeMs) continue
+      for (const [key, { receipt }] of oldest) {
+        if (this.#receipts.size < RECEIPTS_MAX && receipt.atMs >= beforeMs) continue
         this.#receipts.delete(key)
+        for (const { peer } of receipt.executors) this.#forgetOf(peer, receipt)
         await store.delete(SPACE, key)
         await this.#components.onForgotten?.(key)
       }
     } catch (error) {
       log.warn({ code: errorCode(error), detail: errorMessage(error) }, 'old receipts stay')
     }
+  }
+
+  #forgetOf(peer: PeerId, receipt: ReputationReceipt): void {
+    const left = (this.#ofPeer.get(peer) ?? []).filter((other) => other !== receipt)
+    if (left.length > 0) this.#ofPeer.set(peer, left)
+    else this.#ofPeer.delete(peer)
+    this.#scores.delete(peer)
   }
 
   /**
@@ -117,9 +162,11 @@ export class ReputationBook {
     }
     if (this.#receipts.has(receipt.id)) return verified
     if (this.#receipts.size >= RECEIPTS_MAX) await this.#prune()
-    const entry = reputationReceipt(chain.manifest.author, receipt)
-    this.#receipts.set(receipt.id, entry)
-    this.#foldedMs = 0
+    const entry = {
+      receipt: reputationReceipt(chain.manifest.author, receipt),
+      arrival: this.#arrivals,
+    }
+    this.#remember(entry)
     try {
       await this.#components.store.put(SPACE, receipt.id, JSON.stringify(entry))
     } catch (error) {
@@ -155,8 +202,21 @@ export class ReputationBook {
     return elections
   }
 
+  /** About now, for those who look. */
   score(peer: PeerId): Score {
-    return this.#withFaults(peer, scoreOf(this.#fold(), peer))
+    const nowMs = this.#components.clock.now()
+    const known = this.#scores.get(peer)
+    if (known !== undefined && nowMs - known.atMs <= FRESH_MS) {
+      return this.#withFaults(peer, known.score)
+    }
+    const score = scoreFrom(this.#ofPeer.get(peer) ?? [], peer, nowMs)
+    if (this.#ofPeer.has(peer)) this.#scores.set(peer, { score, atMs: nowMs })
+    return this.#withFaults(peer, score)
+  }
+
+  /** At exactly this time, for what is signed: others fold it again. */
+  scoreAt(peer: PeerId, atMs: number): Score {
+    return this.#withFaults(peer, scoreFrom(this.#ofPeer.get(peer) ?? [], peer, atMs))
   }
 
   /** The score of a peer at a time, and what each receipt adds to it then. */
@@ -164,13 +224,13 @@ export class ReputationBook {
     peer: PeerId,
     atMs = this.#components.clock.now(),
   ): { score: Score; evidence: readonly EvidenceEffect[] } {
-    const { score, evidence } = explainScore([...this.#receipts.values()], peer, atMs)
+    const { score, evidence } = explainScore(this.#ofPeer.get(peer) ?? [], peer, atMs)
     return { score: this.#withFaults(peer, score), evidence }
   }
 
   /** Everybody that a receipt names, sorted. */
   peers(): PeerId[] {
-    return [...this.#fold().keys()].sort()
+    return [...this.#ofPeer.keys()].sort()
   }
 
   get size(): number {
@@ -182,35 +242,36 @@ export class ReputationBook {
     return evidenceRoot(this.#receipts.keys(), this.#components.faults?.accused() ?? [])
   }
 
+  /** The root, to be quoted beside standings; what it stands for can be told later. */
+  quote(): Uint8Array {
+    const { store, faults, log } = this.#components
+    const root = this.root()
+    const key = toHex(root)
+    if (this.#quotes.has(key)) return root
+    this.#quotes.set(key, { arrivals: this.#arrivals, faults: faults?.size ?? 0 })
+    store.put(QUOTES, key, `${this.#arrivals} ${faults?.size ?? 0}`).catch((error: unknown) => {
+      log.warn({ detail: errorMessage(error) }, 'a quoted root could not be stored')
+    })
+    for (const oldest of this.#quotes.keys()) {
+      if (this.#quotes.size <= QUOTES_MAX) break
+      this.#quotes.delete(oldest)
+      store.delete(QUOTES, oldest).catch(() => undefined) // The next start reads one too many.
+    }
+    return root
+  }
+
+  /** The receipts behind a quoted root, in the order they came; undefined where that is forgotten. */
+  quoted(root: string): Quote | undefined {
+    const quote = this.#quotes.get(root)
+    if (quote === undefined) return undefined
+    const { arrivals, faults } = quote
+    const receipts = [...this.#receipts].flatMap(([id, entry]) =>
+      entry.arrival < arrivals ? [id] : [],
+    )
+    return { root, receipts, faults }
+  }
+
   #withFaults(peer: PeerId, score: Score): Score {
     return this.#components.faults?.has(peer) === true ? excludedForEver(score) : score
-  }
-
-  #fold(): ReadonlyMap<PeerId, Score> {
-    const now = this.#components.clock.now()
-    if (now - this.#foldedMs > FRESH_MS) {
-      this.#scores = foldReputation([...this.#receipts.values()], now)
-      this.#foldedMs = now
-    }
-    return this.#scores
-  }
-}
-
-function reputationReceipt(requester: PeerId, receipt: Opened<'receipt'>): ReputationReceipt {
-  const { message } = receipt
-  return {
-    receiptId: receipt.id,
-    taskId: toHex(message.taskId),
-    requester,
-    atMs: message.closedMs,
-    young: message.young,
-    stewards: receipt.authors.length,
-    executors: message.executors.map(({ peer, operator, outcome, durationMs, root }) => ({
-      peer: peerIdFromPublicKey(peer),
-      operator: peerIdFromPublicKey(operator),
-      outcome: outcome as ReputationReceipt['executors'][number]['outcome'],
-      durationMs,
-      ...(outcome === 'dissented' ? { wrongRoot: toHex(root) } : {}),
-    })),
   }
 }

@@ -135,6 +135,7 @@ export function makePeer(change: Partial<PeerView> = {}): PeerView {
 }
 
 export class FakeDaemon implements DaemonPort {
+  evidenceBytes: Uint8Array | undefined = Uint8Array.of(4, 5)
   readonly submitted: Array<TrainRequest | RunRequest> = []
   readonly blobs = new Map<string, Buffer>()
   readonly folders: Array<ReadonlyArray<{ path: string; digest: string }>> = []
@@ -192,6 +193,10 @@ export class FakeDaemon implements DaemonPort {
   }
   async peers(): Promise<readonly PeerView[]> {
     return this.peerList
+  }
+  async evidence(): Promise<Uint8Array> {
+    if (this.evidenceBytes !== undefined) return this.evidenceBytes
+    throw new CtdError('EVIDENCE_MISSING', 'not kept')
   }
   async reputation(peer: string, atMs: number | undefined): Promise<ReputationView> {
     return { ...REPUTATION, peer, atMs: atMs ?? REPUTATION.atMs }

@@ -299,6 +299,7 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/jobs',
     '/v1/jobs/{id}',
     '/v1/jobs/{id}/cancel',
+    '/v1/jobs/{id}/evidence',
     '/v1/jobs/{id}/file',
     '/v1/jobs/{id}/files',
     '/v1/jobs/{id}/logs',

@@ -172,10 +172,15 @@ test('results --out writes artifacts and transcript, refuses a used folder, and 
   assert.equal(first.code, 0, first.err)
   assert.equal(await readFile(join(out, 'logs', 'eval.json'), 'utf8'), '{"accuracy":0.9}')
   assert.equal((await stat(join(out, 'transcript.ctd'))).size, 3)
+  assert.equal((await stat(join(out, 'evidence.ctd'))).size, 2)
   const second = await ctd(['results', 'ab12', '--out', out])
   assert.equal(second.code, 1)
   assert.match(second.err, /^error\[FOLDER_NOT_EMPTY\]/)
   assert.equal((await ctd(['results', 'ab12', '--out', out, '--force', '--json'])).code, 0)
+  fake.daemon.evidenceBytes = undefined
+  const without = await ctd(['results', 'ab12', '--out', out, '--force'])
+  assert.equal(without.code, 0)
+  assert.match(without.err, /standings cannot be audited: not kept/)
 })
 
 test('an artifact that climbs out of the folder is refused before anything is written', async () => {
@@ -201,7 +206,10 @@ test('ps, peers, status, rep, logs and cancel answer people and programs', async
   const peers = await ctd(['--json', 'peers'])
   assert.equal(JSON.parse(peers.out)[0].peer, PEER_B)
   const rep = await ctd(['rep', PEER_B.slice(-6)])
-  assert.match(rep.out, /standing +probationer\nreliability +0\.250 .*S 1\.500 earned, F 2\.000 failed/)
+  assert.match(
+    rep.out,
+    /standing +probationer\nreliability +0\.250 .*S 1\.500 earned, F 2\.000 failed/,
+  )
   assert.match(rep.out, /\+0\.000 +-2\.000 +b{12} +gave a wrong result in a young network/)
   const then = await ctd(['rep', PEER_B.slice(-6), '--at', '2026-11-22T10:00:00Z', '--json'])
   assert.equal(JSON.parse(then.out).atMs, Date.parse('2026-11-22T10:00:00Z'))

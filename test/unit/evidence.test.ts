@@ -5,13 +5,18 @@ import { CtdError } from '../../src/errors.js'
 import { silentLog } from '../../src/log.js'
 import { sealFault } from '../../src/protocol/fault.js'
 import type { Store } from '../../src/store/store.js'
+import { auditTranscript } from '../../src/protocol/audit.js'
+import { standingsOf } from '../../src/protocol/standings.js'
+import { buildTranscript } from '../../src/protocol/transcript.js'
 import { createSigner, seal } from '../../src/wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../../src/wire/envelope.js'
 import { fromHex, sha256, utf8 } from '../../src/wire/ids.js'
 import type { PeerId } from '../../src/wire/ids.js'
 import { Bundle } from '../../src/wire/generated/control.js'
-import { ReceiptIds } from '../../src/wire/generated/evidence.js'
+import type { Standing } from '../../src/wire/generated/election.js'
+import { Evidence, ReceiptIds } from '../../src/wire/generated/evidence.js'
 import { answerEvidence } from '../../src/witness/evidence-desk.js'
+import { evidenceFile } from '../../src/witness/evidence-file.js'
 import { EvidenceRounds } from '../../src/witness/evidence-rounds.js'
 import { FaultBook } from '../../src/witness/fault-book.js'
 import { Fence } from '../../src/witness/fence.js'
@@ -236,6 +241,102 @@ describe('anti-entropy', () => {
   })
 })
 
+describe('the evidence file', () => {
+  const twoFaced = createSigner(sha256(utf8('two-faced')))
+  const keys = rig.executors.map(({ peerId }) => peerId)
+
+  /** A job whose bidders a peer weighs by what it knows, and changes in between. */
+  async function weighed(
+    lie: (standing: Standing) => Standing = (standing) => standing,
+  ): Promise<{ transcript: Uint8Array; evidence: Uint8Array }> {
+    const book = new Peer('requester', new Map())
+    const [first] = receipts
+    assert.ok(first)
+    const early = await book.reputation.take(rig.record, first)
+    assert.ok(early)
+    await book.archive.keep(first, early.messages)
+    const roots: Uint8Array[] = [book.reputation.quote()]
+    await book.witness(rig)
+    await book.faults.take(sealFault(...commitments(twoFaced)))
+    const job = new Rig({
+      behaviours: ['liar', ...honest(5)],
+      weigh: (bids, nowMs) => {
+        const standings = standingsOf(bids, {
+          score: (peer) => book.reputation.scoreAt(peer, nowMs),
+          prefixOf: () => '10.0.0.0/24',
+        })
+        const receiptRoot = book.reputation.quote()
+        roots.push(receiptRoot)
+        const told = [...standings].map(([peer, standing]) => [peer, lie(standing)] as const)
+        return { standings: new Map(told), receiptRoot }
+      },
+    }).run()
+    const parts = { network: NETWORK, ...book }
+    return {
+      transcript: buildTranscript(NETWORK, job.record),
+      evidence: await evidenceFile(parts, roots),
+    }
+  }
+
+  function audit({ transcript, evidence }: { transcript: Uint8Array; evidence: Uint8Array }) {
+    return auditTranscript({ bytes: transcript, evidence, trusted: new Set(keys) })
+  }
+
+  it('lets an auditor weigh every bidder again', async () => {
+    const report = audit(await weighed())
+    assert.deepEqual(
+      report.problems.filter(({ code }) => code !== 'LISTING_MISSING'),
+      [],
+    )
+    const { elections, checked } = report.standings
+    assert.ok(elections > 3)
+    assert.deepEqual([checked, report.standings.receipts], [elections, receipts.length])
+  })
+
+  it('STANDING_MISMATCH: a requester that favours a bidder is found out', async () => {
+    let isFirst = true
+    const report = audit(
+      await weighed((standing) => {
+        const { reliabilityPpm } = standing
+        if (!isFirst) return standing
+        isFirst = false
+        return { ...standing, reliabilityPpm: reliabilityPpm + 1 }
+      }),
+    )
+    assert.ok(report.problems.some(({ code }) => code === 'STANDING_MISMATCH'))
+  })
+
+  it('EVIDENCE_INVALID: nothing can be left out of it or put into it', async () => {
+    const given = await weighed()
+    const evidence = Evidence.decode(given.evidence)
+    const altered: Evidence[] = [
+      { ...evidence, receipts: evidence.receipts.slice(1) },
+      { ...evidence, receipts: evidence.receipts.toReversed() },
+      { ...evidence, faults: [] },
+      { ...evidence, sets: evidence.sets.map((set) => ({ ...set, receipts: set.receipts - 1 })) },
+      ...evidence.envelopes.map((_, left) => ({
+        ...evidence,
+        envelopes: evidence.envelopes.filter((__, i) => i !== left),
+      })),
+    ]
+    for (const [i, one] of altered.entries()) {
+      const report = audit({ ...given, evidence: Evidence.encode(one) })
+      assert.ok(
+        report.problems.some(({ message }) => message.startsWith('the evidence does not hold')),
+        `alteration ${i}`,
+      )
+    }
+    const other = audit({ ...given, evidence: utf8('not evidence') })
+    assert.ok(other.problems.some(({ code }) => code === 'EVIDENCE_MALFORMED'))
+  })
+
+  it('EVIDENCE_MISSING: roots that this peer never quoted have no evidence here', async () => {
+    const book = new Peer('requester', new Map())
+    const parts = { network: NETWORK, ...book }
+    await assert.rejects(evidenceFile(parts, [new Uint8Array(32)]), { code: 'EVIDENCE_MISSING' })
+  })
+})
+
 describe('the fault book', () => {
   const liar = createSigner(sha256(utf8('two-faced')))
 
@@ -344,7 +445,9 @@ describe('the fence', () => {
       { frozenBids: new Uint8Array(32), proof: new Uint8Array(80) },
       signer,
     )
-    fence.pass(other, () => sent.push(2))
+    fence.pass(other, () => {
+      sent.push(2)
+    })
     await settled()
     assert.deepEqual(sent, [1])
   })

@@ -68,6 +68,11 @@ export interface RigOptions {
   readonly keys?: string
   /** Standing by executor; newcomers where absent. */
   readonly standing?: (index: number) => Partial<Standing>
+  /** What the bids are weighed by, in place of `standing`. */
+  readonly weigh?: (
+    bids: ReadonlyArray<Opened<'bid'>>,
+    nowMs: number,
+  ) => { readonly standings: ReadonlyMap<PeerId, Standing>; readonly receiptRoot: Uint8Array }
   /** Whether the task of this slot deviates; all where absent. */
   readonly deviates?: (slot: PlannedSlot) => boolean
   /** Extra bytes in every file, to push listings out of the reveals. */
@@ -425,15 +430,11 @@ export class Rig {
         this.push({ type: 'peersAsked', batch: effect.batch, peers: [...this.connected], nowMs })
         return
       case 'weigh': {
-        const standings = new Map(
-          effect.bids.map((bid) => [bid.author, this.standingOf(bid.author)]),
-        )
-        const event: AssignmentEvent = {
-          type: 'standings',
-          standings,
+        const weighed = this.options.weigh?.(effect.bids, nowMs) ?? {
+          standings: new Map(effect.bids.map(({ author }) => [author, this.standingOf(author)])),
           receiptRoot: new Uint8Array(32),
-          nowMs,
         }
+        const event: AssignmentEvent = { type: 'standings', ...weighed, nowMs }
         this.push({ type: 'assignment', batch: effect.batch, event, nowMs })
         return
       }

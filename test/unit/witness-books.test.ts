@@ -18,9 +18,9 @@ const clock: Clock = { now: () => NOW_MS, after: () => () => undefined }
 const [executor, other] = ['executor', 'other'].map((name) => createSigner(sha256(utf8(name))))
 assert.ok(executor !== undefined && other !== undefined)
 
-function receiptAt(atMs: number): string {
+function receiptAt(receiptId: string, atMs: number): string {
   const receipt: ReputationReceipt = {
-    receiptId: String(atMs),
+    receiptId,
     taskId: 'task',
     requester: 'requester' as PeerId,
     atMs,
@@ -28,15 +28,15 @@ function receiptAt(atMs: number): string {
     stewards: 1,
     executors: [],
   }
-  return JSON.stringify(receipt)
+  return JSON.stringify({ receipt, arrival: 0 })
 }
 
 describe('the reputation book', () => {
   it('forgets receipts that are too old to count and those that are damaged', async () => {
     const { horizonMs } = REPUTATION_RULES
     const kept = new Map([
-      ['old', receiptAt(NOW_MS - horizonMs - 1)],
-      ['young', receiptAt(NOW_MS - horizonMs + 1)],
+      ['old', receiptAt('old', NOW_MS - horizonMs - 1)],
+      ['young', receiptAt('young', NOW_MS - horizonMs + 1)],
       ['damaged', '{"receiptId":'],
     ])
     const book = new ReputationBook({

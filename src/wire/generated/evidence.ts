@@ -849,3 +849,437 @@ export namespace Faults {
     return streamMessage(buf, Faults.codec(), opts)
   }
 }
+
+export interface EvidenceSet {
+  root: Uint8Array
+  receipts: number
+  faults: number
+}
+
+export namespace EvidenceSet {
+  let _codec: Codec<EvidenceSet>
+
+  export const codec = (): Codec<EvidenceSet> => {
+    if (_codec == null) {
+      _codec = message<EvidenceSet>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.root != null && obj.root.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.root)
+        }
+
+        if ((obj.receipts != null && obj.receipts !== 0)) {
+          w.uint32(16)
+          w.uint32(obj.receipts)
+        }
+
+        if ((obj.faults != null && obj.faults !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.faults)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          root: uint8ArrayAlloc(0),
+          receipts: 0,
+          faults: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.root = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.receipts = reader.uint32()
+              break
+            }
+            case 3: {
+              obj.faults = reader.uint32()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.root`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.receipts`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.faults`,
+                value: reader.uint32()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface EvidenceSetRootFieldEvent {
+    field: '$.root'
+    value: Uint8Array
+  }
+
+  export interface EvidenceSetReceiptsFieldEvent {
+    field: '$.receipts'
+    value: number
+  }
+
+  export interface EvidenceSetFaultsFieldEvent {
+    field: '$.faults'
+    value: number
+  }
+
+  export function encode (obj: Partial<EvidenceSet>): Uint8Array {
+    return encodeMessage(obj, EvidenceSet.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<EvidenceSet>): EvidenceSet {
+    return decodeMessage(buf, EvidenceSet.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<EvidenceSet>): Generator<EvidenceSetRootFieldEvent | EvidenceSetReceiptsFieldEvent | EvidenceSetFaultsFieldEvent> {
+    return streamMessage(buf, EvidenceSet.codec(), opts)
+  }
+}
+
+export interface Evidence {
+  version: number
+  network: string
+  sets: EvidenceSet[]
+  receipts: Uint8Array[]
+  faults: Fault[]
+  envelopes: Uint8Array[]
+}
+
+export namespace Evidence {
+  let _codec: Codec<Evidence>
+
+  export const codec = (): Codec<Evidence> => {
+    if (_codec == null) {
+      _codec = message<Evidence>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.version != null && obj.version !== 0)) {
+          w.uint32(8)
+          w.uint32(obj.version)
+        }
+
+        if ((obj.network != null && obj.network !== '')) {
+          w.uint32(18)
+          w.string(obj.network)
+        }
+
+        if (obj.sets != null && obj.sets.length > 0) {
+          for (const value of obj.sets) {
+            w.uint32(26)
+            EvidenceSet.codec().encode(value, w)
+          }
+        }
+
+        if (obj.receipts != null && obj.receipts.length > 0) {
+          for (const value of obj.receipts) {
+            w.uint32(34)
+            w.bytes(value)
+          }
+        }
+
+        if (obj.faults != null && obj.faults.length > 0) {
+          for (const value of obj.faults) {
+            w.uint32(42)
+            Fault.codec().encode(value, w)
+          }
+        }
+
+        if (obj.envelopes != null && obj.envelopes.length > 0) {
+          for (const value of obj.envelopes) {
+            w.uint32(50)
+            w.bytes(value)
+          }
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          version: 0,
+          network: '',
+          sets: [],
+          receipts: [],
+          faults: [],
+          envelopes: []
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.version = reader.uint32()
+              break
+            }
+            case 2: {
+              obj.network = reader.string()
+              break
+            }
+            case 3: {
+              if (opts.limits?.sets != null && obj.sets.length === opts.limits.sets) {
+                throw new MaxLengthError('Decode error - repeated field "sets" had too many elements')
+              }
+
+              obj.sets.push(EvidenceSet.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.sets$
+              }))
+              break
+            }
+            case 4: {
+              if (opts.limits?.receipts != null && obj.receipts.length === opts.limits.receipts) {
+                throw new MaxLengthError('Decode error - repeated field "receipts" had too many elements')
+              }
+
+              obj.receipts.push(reader.bytes())
+              break
+            }
+            case 5: {
+              if (opts.limits?.faults != null && obj.faults.length === opts.limits.faults) {
+                throw new MaxLengthError('Decode error - repeated field "faults" had too many elements')
+              }
+
+              obj.faults.push(Fault.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.faults$
+              }))
+              break
+            }
+            case 6: {
+              if (opts.limits?.envelopes != null && obj.envelopes.length === opts.limits.envelopes) {
+                throw new MaxLengthError('Decode error - repeated field "envelopes" had too many elements')
+              }
+
+              obj.envelopes.push(reader.bytes())
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          sets: 0,
+          receipts: 0,
+          faults: 0,
+          envelopes: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.version`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.network`,
+                value: reader.string()
+              }
+              break
+            }
+            case 3: {
+              if (opts.limits?.sets != null && obj.sets === opts.limits.sets) {
+                throw new MaxLengthError('Streaming decode error - repeated field "sets" had too many elements')
+              }
+
+              for (const evt of EvidenceSet.codec().stream(reader, reader.uint32(), `${prefix}.sets[]`, {
+                limits: opts.limits?.sets$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.sets
+                }
+              }
+
+              obj.sets++
+
+              break
+            }
+            case 4: {
+              if (opts.limits?.receipts != null && obj.receipts === opts.limits.receipts) {
+                throw new MaxLengthError('Streaming decode error - repeated field "receipts" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.receipts[]`,
+                index: obj.receipts,
+                value: reader.bytes()
+              }
+
+              obj.receipts++
+
+              break
+            }
+            case 5: {
+              if (opts.limits?.faults != null && obj.faults === opts.limits.faults) {
+                throw new MaxLengthError('Streaming decode error - repeated field "faults" had too many elements')
+              }
+
+              for (const evt of Fault.codec().stream(reader, reader.uint32(), `${prefix}.faults[]`, {
+                limits: opts.limits?.faults$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.faults
+                }
+              }
+
+              obj.faults++
+
+              break
+            }
+            case 6: {
+              if (opts.limits?.envelopes != null && obj.envelopes === opts.limits.envelopes) {
+                throw new MaxLengthError('Streaming decode error - repeated field "envelopes" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.envelopes[]`,
+                index: obj.envelopes,
+                value: reader.bytes()
+              }
+
+              obj.envelopes++
+
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface EvidenceVersionFieldEvent {
+    field: '$.version'
+    value: number
+  }
+
+  export interface EvidenceNetworkFieldEvent {
+    field: '$.network'
+    value: string
+  }
+
+  export interface EvidenceSetsRootFieldEvent {
+    field: '$.sets[].root'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface EvidenceSetsReceiptsFieldEvent {
+    field: '$.sets[].receipts'
+    value: number
+    index: number
+  }
+
+  export interface EvidenceSetsFaultsFieldEvent {
+    field: '$.sets[].faults'
+    value: number
+    index: number
+  }
+
+  export interface EvidenceReceiptsFieldEvent {
+    field: '$.receipts[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export interface EvidenceFaultsFirstFieldEvent {
+    field: '$.faults[].first'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface EvidenceFaultsSecondFieldEvent {
+    field: '$.faults[].second'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface EvidenceEnvelopesFieldEvent {
+    field: '$.envelopes[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<Evidence>): Uint8Array {
+    return encodeMessage(obj, Evidence.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Evidence>): Evidence {
+    return decodeMessage(buf, Evidence.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Evidence>): Generator<EvidenceVersionFieldEvent | EvidenceNetworkFieldEvent | EvidenceSetsRootFieldEvent | EvidenceSetsReceiptsFieldEvent | EvidenceSetsFaultsFieldEvent | EvidenceReceiptsFieldEvent | EvidenceFaultsFirstFieldEvent | EvidenceFaultsSecondFieldEvent | EvidenceEnvelopesFieldEvent> {
+    return streamMessage(buf, Evidence.codec(), opts)
+  }
+}

@@ -1,9 +1,11 @@
-/** What a steward knows of the bidders when it freezes their bids; the weights follow from it. */
+/**
+ * What a steward knows of the bidders when it freezes their bids; the weights follow from it. All of
+ * it but the address follows from the evidence that the freeze quotes.
+ */
 import type { Opened } from '../wire/envelope.js'
 import type { Standing } from '../wire/generated/election.js'
 import type { PeerId } from '../wire/ids.js'
-import { NEWCOMER } from '../protocol/reputation.js'
-import type { Score } from '../protocol/reputation.js'
+import type { Score } from './reputation.js'
 
 const PPM = 1_000_000
 const SPEED_MIN_PPM = 500_000
@@ -27,7 +29,7 @@ export function standingsOf(
   return new Map(
     bids.map((bid) => {
       const score = sources.score(bid.author)
-      const hasHistory = score.accepted > 0 && score !== NEWCOMER
+      const hasHistory = score.accepted > 0
       return [
         bid.author,
         {

@@ -1,0 +1,28 @@
+/** What reputation reads from a receipt. */
+import type { Opened } from '../wire/envelope.js'
+import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
+import type { PeerId } from '../wire/ids.js'
+import type { ReceiptOutcome, ReputationReceipt } from './reputation.js'
+
+/** @param requester - the author of the job's manifest */
+export function reputationReceipt(
+  requester: PeerId,
+  receipt: Opened<'receipt'>,
+): ReputationReceipt {
+  const { message } = receipt
+  return {
+    receiptId: receipt.id,
+    taskId: toHex(message.taskId),
+    requester,
+    atMs: message.closedMs,
+    young: message.young,
+    stewards: receipt.authors.length,
+    executors: message.executors.map(({ peer, operator, outcome, durationMs, root }) => ({
+      peer: peerIdFromPublicKey(peer),
+      operator: peerIdFromPublicKey(operator),
+      outcome: outcome as ReceiptOutcome,
+      durationMs,
+      ...(outcome === 'dissented' ? { wrongRoot: toHex(root) } : {}),
+    })),
+  }
+}
