@@ -13,7 +13,15 @@ import { vrfVerify } from './vrf.js'
 /** Length of an epoch (trust.md 2.3). */
 export const EPOCH_MS = 600_000
 /** A beacon younger than this should not be quoted yet: others may lack what it rests on. */
-export const BEACON_SETTLE_MS = 60_000
+const BEACON_SETTLE_MS = 60_000
+
+/**
+ * The epoch whose beacon an offer made now should quote: the current one, and in its first minute
+ * still the one before.
+ */
+export function epochToQuote(nowMs: number): number {
+  return epochOf(nowMs - BEACON_SETTLE_MS)
+}
 
 /** What one steward opened in one certificate. */
 export interface StewardOutput {

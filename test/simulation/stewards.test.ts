@@ -21,7 +21,7 @@ describe(`stewards in ${SCHEDULES} schedules of ${SEED}`, () => {
 
   it('all come to one certificate, soon after the last disturbance', () => {
     assert.equal(counts.certified, SCHEDULES)
-    assert.ok(counts.slowestMs < 10_000, `${counts.slowestMs} ms`)
+    assert.ok(counts.slowestMs < 3_000, `${counts.slowestMs} ms`)
   })
 
   it('met crashes, partitions, later views, forks and every kind of fault', () => {

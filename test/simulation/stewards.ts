@@ -224,9 +224,9 @@ class Play {
       to: index,
       life: 0,
     })
-    for (const [i, entry] of this.#entries.entries()) {
+    for (const entry of this.#entries) {
       // In the calm, what reaches one honest steward in time is to be in the set.
-      if (this.#isCalm && !this.#isCaptured && i > 0 && this.#random.chance(0.6)) continue
+      if (this.#isCalm && !this.#isCaptured && this.#random.chance(0.6)) continue
       const sentMs = this.#random.between(0, this.#isCalm ? WINDOW_MS / 2 : WINDOW_MS)
       this.#transmit(sentMs, undefined, index, { type: 'entry', entry })
     }

@@ -9,6 +9,7 @@ import {
   beaconRefusal,
   EPOCH_MS,
   epochOf,
+  epochToQuote,
   isDrawnAfter,
   stewardOutputs,
 } from '../../src/protocol/beacon.js'
@@ -536,6 +537,8 @@ describe('a beacon', () => {
     assert.equal(refusal(EPOCH - 2), 'EPOCH_STALE')
     assert.equal(refusal(EPOCH + 1), 'EPOCH_STALE')
     assert.equal(refusal(EPOCH, beaconAt(EPOCH - 1)), 'BEACON_UNKNOWN')
+    assert.equal(epochToQuote(nowMs), EPOCH - 1)
+    assert.equal(epochToQuote(nowMs + 60_000), EPOCH)
     assert.equal(isDrawnAfter(nowMs, EPOCH), false)
     assert.equal(isDrawnAfter(nowMs, EPOCH + 1), true)
   })
