@@ -31,6 +31,7 @@ const WAYS = [
   'branch:equivocation-proved',
   'branch:escalated',
   'branch:hidden-replica',
+  'branch:peer-excluded',
   'executor:lost',
   'gossip:accept',
   'gossip:ignore',

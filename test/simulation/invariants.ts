@@ -98,10 +98,13 @@ export class Invariants implements PeerObserver {
     this.violations.push({ invariant, words, atMs: this.#options.now() })
   }
 
+  onMade(opened: AnyOpened): void {
+    if (opened.kind === 'freezeOpenings') this.#openings.add(opened.id)
+  }
+
   onSigned(peer: SimulatedPeer, opened: AnyOpened): void {
     this.#options.count(`signed:${opened.kind}`)
     if (!peer.isHonest) return
-    if (opened.kind === 'freezeOpenings') this.#openings.add(opened.id)
     const key = this.#slotKeyOf(opened)
     if (key === undefined) return
     const before = this.#signed.get(`${peer.peerId}/${key}`)
@@ -320,10 +323,13 @@ export class Invariants implements PeerObserver {
   /** What a book holds against a peer, some receipt that was verified must tell of it. */
   #checkBook(
     { options: { name } }: SimulatedPeer,
-    { reputation }: Household,
+    { reputation, faults }: Household,
     peers: readonly SimulatedPeer[],
   ): void {
     for (const { peerId } of peers) {
+      if (faults.has(peerId) && this.#honest.has(peerId)) {
+        this.fail('I10', `${name} excludes the honest ${peerId}`)
+      }
       const { wrongs, failureMicro } = reputation.score(peerId)
       const told = (outcome: string): boolean => this.outcomes.has(`${peerId} ${outcome}`)
       const isTold = told('dissented') || told('withheld') || told('timed-out')

@@ -2,11 +2,12 @@
  * One simulated daemon: the production people, put together as in `src/daemon.ts`, over a virtual
  * clock, an in-memory network and a disk that survives its crashes.
  */
-import { CtdError } from '../../src/errors.js'
+import { CtdError, errorCode } from '../../src/errors.js'
 import { Executor } from '../../src/executor/executor.js'
 import type { Replica, ReplicaOutput } from '../../src/executor/replica.js'
 import type { Offering } from '../../src/executor/bid.js'
 import type { Log } from '../../src/log.js'
+import { sealFault } from '../../src/protocol/fault.js'
 import { electionOf } from '../../src/protocol/ballot.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import { deriveVrfSecret } from '../../src/protocol/vrf.js'
@@ -20,6 +21,8 @@ import type { JobId, PeerId } from '../../src/wire/ids.js'
 import { jobTopic, topicsOf } from '../../src/wire/topics.js'
 import { createControl } from '../../src/witness/control.js'
 import { Courier } from '../../src/witness/courier.js'
+import { FaultBook } from '../../src/witness/fault-book.js'
+import { Fence } from '../../src/witness/fence.js'
 import { Inbox } from '../../src/witness/inbox.js'
 import type { JobRecord } from '../../src/witness/job-record.js'
 import { ReputationBook } from '../../src/witness/reputation-book.js'
@@ -36,6 +39,8 @@ export const NETWORK = 'simulation'
 
 /** What a peer tells those who check the invariants. */
 export interface PeerObserver {
+  /** An own message was made; it may never leave. */
+  onMade(opened: AnyOpened): void
   onSigned(peer: SimulatedPeer, opened: AnyOpened): void
   onReceipt(
     peer: SimulatedPeer,
@@ -93,6 +98,8 @@ export interface Household {
   readonly inbox: Inbox
   readonly courier: Courier
   readonly reputation: ReputationBook
+  readonly faults: FaultBook
+  readonly fence: Fence
   readonly requester: Requester
   readonly executor: Executor
 }
@@ -174,7 +181,9 @@ export class SimulatedPeer {
     const life = new Life(this.#parts.timeline, this.options.skew)
     const household = this.#compose(life)
     this.#household = household
+    await household.faults.load()
     await household.reputation.load()
+    await household.fence.load()
     await household.requester.restore()
   }
 
@@ -195,7 +204,15 @@ export class SimulatedPeer {
     const topics = topicsOf(NETWORK)
     const transport = network.join(self, life)
     const vrfSecret = deriveVrfSecret(this.#seed)
-    const reputation = new ReputationBook({ network: NETWORK, store, clock, log })
+    const faults = new FaultBook({
+      network: NETWORK,
+      store,
+      log,
+      isKnown: () => true,
+      onFaulty: () => observer.onFault('branch:peer-excluded'),
+    })
+    const reputation = new ReputationBook({ network: NETWORK, store, clock, log, faults })
+    const fence = new Fence({ store, clock, log })
     const courier = new Courier({ transport, clock, log })
     const inbox: Inbox = new Inbox({
       network: NETWORK,
@@ -206,6 +223,9 @@ export class SimulatedPeer {
       },
       onEquivocation: (first, second) => {
         observer.onEquivocation(this, first, second)
+        faults.take(sealFault(first, second)).catch((error: unknown) => {
+          log.debug({ code: errorCode(error) }, 'two messages that accuse nobody')
+        })
       },
     })
     const asked = new Set<JobId>()
@@ -233,8 +253,26 @@ export class SimulatedPeer {
       if (!life.isAlive) return
       const { opened, toHalf } = this.corruption.outgoing(original)
       if (opened === undefined) return
-      observer.onSigned(this, opened)
-      inbox.note(opened)
+      observer.onMade(opened)
+      const mayLeave = pass(opened, () => leave(opened, toHalf, to))
+      if (mayLeave) inbox.note(opened)
+    }
+    /** No adversary holds itself to what it signed before. */
+    const pass = (opened: AnyOpened, go: () => void): boolean => {
+      const hear = (): void => {
+        if (!life.isAlive) return
+        observer.onSigned(this, opened)
+        go()
+      }
+      if (this.isHonest) return fence.pass(opened, hear)
+      hear()
+      return true
+    }
+    const leave = (
+      opened: AnyOpened,
+      toHalf: AnyOpened | undefined,
+      to: readonly PeerId[],
+    ): void => {
       if (toHalf === undefined) void courier.publish(topicFor(opened), opened)
       else {
         transport.connectedPeers().forEach((peer, i) => {
@@ -247,8 +285,7 @@ export class SimulatedPeer {
       if (!life.isAlive) return
       const { opened } = this.corruption.outgoing(original)
       if (opened === undefined) return
-      observer.onSigned(this, opened)
-      handOver(opened, to)
+      pass(opened, () => handOver(opened, to))
     }
     const handOver = (opened: AnyOpened, to: readonly PeerId[]): void => {
       for (const peer of to) {
@@ -269,7 +306,7 @@ export class SimulatedPeer {
         connectedPeers: () => transport.connectedPeers(),
         score: (peer) => reputation.score(peer),
         prefixOf: (peer) => transport.prefixOf(peer),
-        receiptRoot: () => reputation.root(),
+        receiptRoot: () => reputation.quote(),
         readOutput: (_runner, { root }, providers) =>
           life.wait(this.#parts.random.between(5, 300), () =>
             outputs.read(root, providers, (peer) => network.isReachable(self, peer)),
@@ -294,7 +331,7 @@ export class SimulatedPeer {
         sendTo,
         record: (jobId) => inbox.record(jobId),
         recordOf: (id) => inbox.recordOf(id),
-        offering: () => this.#offering(),
+        offering: () => this.#offering(faults.accused()),
         hardwareClass: () => 'cpu',
         flopsMega: () => 1000 * this.corruption.boast,
         receive: (bytes, from) => {
@@ -382,10 +419,10 @@ export class SimulatedPeer {
     transport.onPeer(({ peer, kind }) => {
       requester.onPeer(peer, kind)
     })
-    return { life, inbox, courier, reputation, requester, executor }
+    return { life, inbox, courier, reputation, faults, fence, requester, executor }
   }
 
-  #offering(): Offering {
+  #offering(blocked: readonly PeerId[]): Offering {
     return {
       isExecutor: true,
       engineProblem: undefined,
@@ -397,7 +434,7 @@ export class SimulatedPeer {
       seatsPerBatch: this.options.seats,
       backlogMax: this.options.seats * this.options.backlogFactor,
       publishers: [],
-      blocked: [],
+      blocked,
     }
   }
 

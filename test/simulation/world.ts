@@ -520,7 +520,7 @@ function historyOf(peers: readonly PeerId[]): ReadonlyMap<string, string> {
           { peer: stranger, operator: stranger, ...agreed },
         ],
       }
-      records.set(receiptId, JSON.stringify(receipt))
+      records.set(receiptId, JSON.stringify({ receipt, arrival: records.size }))
     }
   }
   histories.set(name, records)
