@@ -33,8 +33,7 @@ const CHUNK = 20
  * is a worker for every core, so that more threads for it would only be in each other's way.
  */
 const GARBAGE = ['--max-semi-space-size=64', '--single-threaded-gc']
-const TRACES_SHOWN = 20
-const TRACES_TOLD = 200
+const TRACES_TOLD = 20
 const FAILURES_SHOWN = 5
 const TRACE_SHOWN = 60
 
@@ -238,7 +237,7 @@ async function report(totals: Totals, rates: Rates): Promise<readonly string[]> 
   }
   console.log('\ntrace hashes')
   const traces = Object.entries(totals.traces).sort(([a], [b]) => a.length - b.length)
-  for (const [seed, hash] of traces.slice(0, TRACES_SHOWN)) {
+  for (const [seed, hash] of traces) {
     console.log(`  ${hash.slice(0, 32)}  ${seed}`)
   }
   const { runs, perSecond, perCpuSecond } = rates
