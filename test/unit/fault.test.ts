@@ -3,11 +3,20 @@ import { test } from 'node:test'
 import { openFault, sealFault } from '../../src/protocol/fault.js'
 import { createSigner, seal } from '../../src/wire/envelope.js'
 import type { Opened, Signer } from '../../src/wire/envelope.js'
-import { sha256, utf8 } from '../../src/wire/ids.js'
+import { fromHex, publicKeyFromPeerId, sha256, utf8 } from '../../src/wire/ids.js'
+import { kindId } from '../../src/wire/messages.js'
 
 const NETWORK = 'test'
 const alice = createSigner(sha256(utf8('alice')))
 const bob = createSigner(sha256(utf8('bob')))
+const NEWCOMER_STANDING = {
+  reliabilityPpm: 100_000,
+  availabilityPpm: 500_000,
+  speedPpm: 1_000_000,
+  established: false,
+  excluded: false,
+  addressPrefix: '',
+}
 
 function commitment(signer: Signer, task: string, result: string): Opened<'commitment'> {
   const message = { taskId: sha256(utf8(task)), attempt: 1, commitment: sha256(utf8(result)) }
@@ -83,4 +92,55 @@ test('SIGNATURE_INVALID: a fault with one altered byte accuses nobody', () => {
     code: 'SIGNATURE_INVALID',
   })
   assert.throws(() => openFault('another network', fault), { code: 'SIGNATURE_INVALID' })
+})
+
+test('an acknowledged bid that is missing in the freeze accuses the steward, and nobody else', () => {
+  const offer = sha256(utf8('offer'))
+  const bid = seal(
+    NETWORK,
+    'bid',
+    {
+      offer,
+      capacity: 1,
+      vrfKey: new Uint8Array(32),
+      operator: new Uint8Array(32),
+      hardwareClass: 'cpu',
+      flopsMega: 1,
+    },
+    alice,
+  )
+  const acknowledgement = seal(
+    NETWORK,
+    'acknowledgement',
+    {
+      offer,
+      message: fromHex(bid.id),
+      receivedMs: 1,
+      kind: kindId('bid'),
+      author: publicKeyFromPeerId(alice.peerId),
+      stage: offer,
+      attempt: 0,
+      view: 0,
+    },
+    bob,
+  )
+  const freeze = (bids: Uint8Array[], signer: Signer): Opened<'freezeBids'> => {
+    const standings = bids.map(() => NEWCOMER_STANDING)
+    const message = {
+      offer,
+      bids,
+      standings,
+      receiptRoot: new Uint8Array(32),
+      frozenMs: 2,
+      view: 0,
+    }
+    return seal(NETWORK, 'freezeBids', message, signer)
+  }
+  const proven = openFault(NETWORK, sealFault(acknowledgement, freeze([], bob)))
+  assert.deepEqual([proven.kind, proven.accused], ['omission', [bob.peerId]])
+  for (const innocent of [freeze([bid.bytes], bob), freeze([], alice)]) {
+    assert.throws(() => openFault(NETWORK, sealFault(acknowledgement, innocent)), {
+      code: 'FAULT_UNPROVEN',
+    })
+  }
 })
