@@ -86,11 +86,9 @@ export class ReputationBook {
     const { store, log } = this.#components
     const loaded: Entry[] = []
     for (const [key, text] of await store.list(SPACE, 2 * RECEIPTS_MAX)) {
-      try {
-        loaded.push(JSON.parse(text) as Entry)
-      } catch (error) {
-        log.warn({ key, detail: errorMessage(error) }, 'a receipt is damaged')
-      }
+      const entry = parseEntry(text)
+      if (entry !== undefined) loaded.push(entry)
+      else log.warn({ key }, 'a receipt is damaged')
     }
     loaded.sort((a, b) => a.arrival - b.arrival)
     for (const entry of loaded) this.#remember(entry)
@@ -273,5 +271,14 @@ export class ReputationBook {
 
   #withFaults(peer: PeerId, score: Score): Score {
     return this.#components.faults?.has(peer) === true ? excludedForEver(score) : score
+  }
+}
+
+function parseEntry(text: string): Entry | undefined {
+  try {
+    const { receipt, arrival } = JSON.parse(text) as Partial<Entry>
+    return receipt !== undefined && typeof arrival === 'number' ? { receipt, arrival } : undefined
+  } catch {
+    return undefined // Damaged: the caller says so.
   }
 }

@@ -38,6 +38,7 @@ describe('the reputation book', () => {
       ['old', receiptAt('old', NOW_MS - horizonMs - 1)],
       ['young', receiptAt('young', NOW_MS - horizonMs + 1)],
       ['damaged', '{"receiptId":'],
+      ['of another version', '{"receiptId":"x"}'],
     ])
     const book = new ReputationBook({
       network: NETWORK,
