@@ -171,11 +171,11 @@ function drawAdversaries(random: Random, count: number): Adversary[] {
 function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJob[] {
   // An adversary's own job is its own affair.
   const second = behaviours[1] === 'honest' ? random.between(0, 1) : 0
-  return Array.from({ length: random.chance(0.2) ? 2 : 1 }, (_, i) => ({
+  return Array.from({ length: random.chance(0.12) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
-    kind: random.chance(0.08) ? 'train' : 'run',
-    tasks: random.between(1, 4),
+    kind: random.chance(0.05) ? 'train' : 'run',
+    tasks: random.pick([1, 1, 1, 1, 2, 3]),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
   }))
