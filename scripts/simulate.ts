@@ -97,7 +97,7 @@ async function runChunk({ name, from, to, isOnce }: Chunk): Promise<Totals> {
     if (index < TRACES_TOLD) totals.traces[seed] = outcome.traceHash
     if (isOnce) continue
     totals.twice += 1
-    const again = await runSchedule(schedule)
+    const again = await runSchedule(schedule, { isTraceOnly: true })
     if (again.traceHash !== outcome.traceHash) {
       totals.failures.push({ seed, words: 'two runs of one seed gave two traces' })
     }
