@@ -260,18 +260,19 @@ export class Inbox {
   }
 
   #accept(record: JobRecord, opened: AnyOpened, from: PeerId): Receipt {
+    const slotKey = slotKeyOf(opened)
+    const before = slotKey === undefined ? undefined : this.#slotKeys.get(slotKey)
     try {
       assertAuthority(record, opened)
+      // Also where there is no room to remember it: the pair is what is kept.
+      if (before !== undefined && before.id !== opened.id) {
+        this.#options.onEquivocation(before, opened)
+        return { verdict: 'ignore', code: 'EQUIVOCATION' }
+      }
       const code = this.#refusalOf(record, opened)
       if (code !== undefined) return { verdict: 'ignore', code }
     } catch (error) {
       return this.#refuse(error, from)
-    }
-    const slotKey = slotKeyOf(opened)
-    const before = slotKey === undefined ? undefined : this.#slotKeys.get(slotKey)
-    if (before !== undefined && before.id !== opened.id) {
-      this.#options.onEquivocation(before, opened)
-      return { verdict: 'ignore', code: 'EQUIVOCATION' }
     }
     if (slotKey !== undefined) rememberKey(this.#slotKeys, slotKey, opened, LIMITS.seenEnvelopes)
     this.#recordBytes -= record.sizeBytes

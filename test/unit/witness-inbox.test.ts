@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import type { Clock } from '../../src/clock.js'
 import { silentLog } from '../../src/log.js'
 import { createSigner, seal } from '../../src/wire/envelope.js'
-import { sha256, toHex, utf8 } from '../../src/wire/ids.js'
+import { fromHex, sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import type { JobId } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
 import { Inbox } from '../../src/witness/inbox.js'
@@ -68,6 +68,21 @@ describe('a witness', () => {
     }
     assert.equal(codes.filter((code) => code === 'ACCEPTED').length, LIMITS.failuresPerAuthor)
     assert.equal(codes.at(-1), 'TOO_MANY')
+  })
+
+  it('notices an EQUIVOCATION also where an offer has all the answers it takes', async () => {
+    const inbox = createInbox()
+    const id = fromHex(offer.id)
+    const answer = (name: string, reason: string) =>
+      seal(NETWORK, 'decline', { offer: id, code: 'BUSY', reason }, createSigner(sha256(utf8(name))))
+    for (const { bytes, author } of [rig.manifest, offer]) await inbox.receive(bytes, author)
+    for (let i = 0; i < LIMITS.answersPerOffer; i++) {
+      const { bytes, author } = answer(`${i}`, 'busy')
+      assert.equal((await inbox.receive(bytes, author)).code, 'ACCEPTED')
+    }
+    const [late, second] = [answer('late', 'busy'), answer('0', 'away')]
+    assert.equal((await inbox.receive(late.bytes, late.author)).code, 'TOO_MANY')
+    assert.equal((await inbox.receive(second.bytes, second.author)).code, 'EQUIVOCATION')
   })
 
   it('ignores heartbeats as HEARTBEAT_NOT_ASKED', async () => {
