@@ -71,6 +71,8 @@ export interface Election {
   /** Indices of the slots without executors; they wait for the next attempt. */
   readonly unseated: readonly number[]
   readonly young: boolean
+  /** Bidders that could have been drawn and did not open, sorted. */
+  readonly unopened: readonly PeerId[]
 }
 
 /** Constants of the election; sources in `trust.md` 2.3 and 2.6 and `DESIGN.md` 4. */
@@ -128,17 +130,21 @@ export function elect(input: ElectionInput): Election {
   const seed = seedOf(input, outputs)
   const usable = new Map<PeerId, Candidate>()
   const entries: LotteryEntry[] = []
+  const unopened: PeerId[] = []
   for (const candidate of bidders) {
     const output = outputs.get(candidate.peer)
-    if (output === undefined) continue
+    if (output === undefined) {
+      unopened.push(candidate.peer)
+      continue
+    }
     usable.set(candidate.peer, candidate)
     entries.push({ peer: candidate.peer, output, weightPpm: weights.get(candidate.peer) ?? 0n })
   }
-  rejected.set('unopened', bidders.length - entries.length)
+  rejected.set('unopened', unopened.length)
   const slots = seatSlots(input, { seed, entries, usable, young })
   const unseated = slots.filter((slot) => slot.executors.length === 0).map((slot) => slot.index)
   if (unseated.length === slots.length) throw noEligibleBids(input, [...usable.values()], rejected)
-  return { seed, weights, slots, unseated, young }
+  return { seed, weights, slots, unseated, young, unopened: unopened.sort() }
 }
 
 /**

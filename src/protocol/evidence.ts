@@ -46,7 +46,11 @@ export class VerifiedEvidence {
     this.#receipts = receipts
     this.#sets = sets
     receipts.forEach((receipt, i) => {
-      for (const { peer } of receipt.executors) {
+      const named = [
+        ...receipt.executors.map(({ peer }) => peer),
+        ...(receipt.unopened?.peers ?? []),
+      ]
+      for (const peer of new Set(named)) {
         const known = this.#ofPeer.get(peer) ?? []
         known.push([i, receipt])
         this.#ofPeer.set(peer, known)
@@ -122,8 +126,9 @@ export function openEvidence(bytes: Uint8Array): VerifiedEvidence {
     if (!manifests.has(manifest.id)) assertManifest(network, manifest)
     manifests.add(manifest.id)
     const get = (other: string): AnyOpened | undefined => messages.get(other)
-    verifySlot({ network, manifest, get, elections, proofs: 'verify' }, receipt)
-    return reputationReceipt(manifest.author, receipt)
+    const source = { network, manifest, get, elections, proofs: 'verify' } as const
+    const { unopened } = verifySlot(source, receipt)
+    return reputationReceipt(manifest.author, receipt, unopened)
   })
   const accused = faults.map((fault) => openFault(network, fault).accused)
   const known = new Map<string, KnownThen>()

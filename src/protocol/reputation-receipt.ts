@@ -2,12 +2,16 @@
 import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
-import type { ReceiptOutcome, ReputationReceipt } from './reputation.js'
+import type { ReceiptOutcome, ReputationReceipt, Unopened } from './reputation.js'
 
-/** @param requester - the author of the job's manifest */
+/**
+ * @param requester - the author of the job's manifest
+ * @param unopened - of the receipt's verified chain
+ */
 export function reputationReceipt(
   requester: PeerId,
   receipt: Opened<'receipt'>,
+  unopened?: Unopened,
 ): ReputationReceipt {
   const { message } = receipt
   return {
@@ -24,5 +28,6 @@ export function reputationReceipt(
       durationMs,
       ...(outcome === 'dissented' ? { wrongRoot: toHex(root) } : {}),
     })),
+    ...(unopened === undefined || unopened.peers.length === 0 ? {} : { unopened }),
   }
 }

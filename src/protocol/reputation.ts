@@ -27,6 +27,15 @@ export interface ReceiptExecutor {
   readonly durationMs: number
 }
 
+/** Bidders of an election that did not open: each may have done so to turn the draw its way. */
+export interface Unopened {
+  /** Names the election; all receipts of a batch speak of the same one. */
+  readonly election: string
+  /** Stewards that signed the openings. */
+  readonly stewards: number
+  readonly peers: readonly PeerId[]
+}
+
 /** What reputation needs of a receipt. */
 export interface ReputationReceipt {
   readonly receiptId: string
@@ -38,6 +47,8 @@ export interface ReputationReceipt {
   /** Stewards that signed. */
   readonly stewards: number
   readonly executors: readonly ReceiptExecutor[]
+  /** Absent where everybody opened. */
+  readonly unopened?: Unopened
 }
 
 export interface Score {
@@ -73,6 +84,7 @@ export type EvidenceKind =
   | 'wrong-alike'
   | 'spared'
   | 'withheld'
+  | 'unopened'
   | 'timed-out'
   | 'failed'
 
@@ -275,8 +287,29 @@ function gatherEvidence(
       list.push({ receiptId, taskId, atMs, young, ...effect })
       evidence.set(executor.peer, list)
     }
+    for (const peer of receipt.unopened?.peers ?? []) {
+      if (only !== undefined && peer !== only) continue
+      const key = `${receipt.unopened?.election ?? ''} ${peer} unopened`
+      if (counted.has(key)) continue
+      counted.add(key)
+      const list = evidence.get(peer) ?? []
+      list.push({ receiptId, taskId, atMs, young, ...unopenedEffect(receipt.unopened?.stewards) })
+      evidence.set(peer, list)
+    }
   }
   return evidence
+}
+
+/** A lone steward could leave out the opening of whomever it likes: its word weighs nothing. */
+function unopenedEffect(stewards = 0): Effect {
+  const { failureWithheld } = REPUTATION_RULES
+  return stewards < 2
+    ? {
+        ...NO_EFFECT,
+        kind: 'unopened',
+        words: 'bid and did not open, but only one steward says so',
+      }
+    : { ...NO_EFFECT, kind: 'unopened', failure: failureWithheld, words: 'bid and did not open' }
 }
 
 function effectOf(

@@ -16,6 +16,7 @@ import type { Ballot, SignedInView } from './ballot.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
+import type { Unopened } from './reputation.js'
 import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
 import type { ReceiptOutcome, SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
@@ -44,6 +45,8 @@ export interface VerifiedSlot {
   readonly agreed: readonly PeerId[]
   readonly dissented: readonly PeerId[]
   readonly young: boolean
+  /** Who bid and did not open. */
+  readonly unopened: Unopened
   /** Every message the receipt rests on, oldest first, itself last. */
   readonly messages: readonly AnyOpened[]
 }
@@ -341,6 +344,11 @@ class SlotReplay {
       agreed,
       dissented: verdict.kind === 'accept' ? verdict.dissented : [],
       young: this.#election.young,
+      unopened: {
+        election: this.#ballot.frozenOpenings.id,
+        stewards: this.#ballot.frozenOpenings.authors.length,
+        peers: this.#election.unopened,
+      },
       messages,
     }
   }

@@ -103,7 +103,7 @@ export class ReputationBook {
     const { receipt, arrival } = entry
     this.#receipts.set(receipt.receiptId, entry)
     this.#arrivals = Math.max(this.#arrivals, arrival + 1)
-    for (const { peer } of receipt.executors) {
+    for (const peer of namedIn(receipt)) {
       const receipts = this.#ofPeer.get(peer) ?? []
       receipts.push(receipt)
       this.#ofPeer.set(peer, receipts)
@@ -120,7 +120,7 @@ export class ReputationBook {
       for (const [key, { receipt }] of oldest) {
         if (this.#receipts.size < RECEIPTS_MAX && receipt.atMs >= beforeMs) continue
         this.#receipts.delete(key)
-        for (const { peer } of receipt.executors) this.#forgetOf(peer, receipt)
+        for (const peer of namedIn(receipt)) this.#forgetOf(peer, receipt)
         await store.delete(SPACE, key)
         await this.#components.onForgotten?.(key)
       }
@@ -161,7 +161,7 @@ export class ReputationBook {
     if (this.#receipts.has(receipt.id)) return verified
     if (this.#receipts.size >= RECEIPTS_MAX) await this.#prune()
     const entry = {
-      receipt: reputationReceipt(chain.manifest.author, receipt),
+      receipt: reputationReceipt(chain.manifest.author, receipt, verified.unopened),
       arrival: this.#arrivals,
     }
     this.#remember(entry)
@@ -272,6 +272,10 @@ export class ReputationBook {
   #withFaults(peer: PeerId, score: Score): Score {
     return this.#components.faults?.has(peer) === true ? excludedForEver(score) : score
   }
+}
+
+function namedIn({ executors, unopened }: ReputationReceipt): Set<PeerId> {
+  return new Set([...executors.map(({ peer }) => peer), ...(unopened?.peers ?? [])])
 }
 
 function parseEntry(text: string): Entry | undefined {

@@ -105,6 +105,8 @@ describe('the election', () => {
     const withheld = { ...whole, openings: whole.openings.slice(1) }
     assert.deepEqual(elect(withheld).weights, elect(whole).weights)
     assert.notDeepEqual(elect(withheld).seed, elect(whole).seed)
+    assert.deepEqual(elect(withheld).unopened, [peer('peer-0')])
+    assert.deepEqual(elect(whole).unopened, [])
     assert.ok(!elect(withheld).slots.some(({ ranking }) => ranking.includes(peer('peer-0'))))
   })
 

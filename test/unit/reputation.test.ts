@@ -73,6 +73,23 @@ describe('reputation', () => {
     assert.equal(scored(valid('a', 50)).reliabilityPpm, 933_333)
   })
 
+  it('counts a bid that was not opened once for each election, if two stewards say so', () => {
+    const bidder = peer('a')
+    const of = (election: string, stewards: number): ReputationReceipt =>
+      receipt([executor('w1'), executor('w2')], {
+        unopened: { election, stewards, peers: [bidder] },
+      })
+    const twoSlots = [of('one', 2), of('one', 2)]
+    assert.equal(scored(twoSlots).failureMicro, 500_000)
+    assert.equal(scored([...twoSlots, of('other', 2)]).failureMicro, 1_000_000)
+    assert.equal(scored([of('one', 1)]).failureMicro, 0)
+    const { evidence } = explainScore([of('one', 1)], bidder, NOW)
+    assert.deepEqual(
+      evidence.map(({ kind, words }) => [kind, words]),
+      [['unopened', 'bid and did not open, but only one steward says so']],
+    )
+  })
+
   it('halves the credit and adds four failures for a wrong result', () => {
     const score = scored([...valid('a', 50, NOW - 1), wrong('a')])
     assert.equal(score.creditMicro, 24_999_999)
