@@ -31,6 +31,9 @@ export default async function* report(source) {
       name: data.name,
       file: data.file ?? '',
       ms: Math.round(data.details?.duration_ms ?? 0),
+      // How it failed: by its own code, a time limit, a hook; and with which error.
+      failureType: error?.failureType ?? '',
+      errorName: error?.cause?.name ?? '',
       reason:
         reasonOf(data, error, isEmpty) + (isFile ? `\n${complaints.get(data.file) ?? ''}` : ''),
     }
