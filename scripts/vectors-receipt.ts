@@ -132,11 +132,33 @@ function validVectors(): object[] {
       story('gone', { behaviours: honest(3).map(() => 'silent') }, (slot) => !slot.accepted).slot,
     ],
   ]
-  return all.map(([name, slot]) => {
-    const chain = named(slot.messages)
-    const envelopes = chain.map((id) => messages.get(id) ?? '')
-    return { name, chain, expected: tellSlot(verifyMessages(NETWORK, envelopes)) }
-  })
+  const chains = all.map(([name, slot]) => [name, slot.messages] as const)
+  return [...chains, ['accepted, one bidder did not open', unopened()] as const].map(
+    ([name, opened]) => {
+      const chain = named(opened)
+      const envelopes = chain.map((id) => messages.get(id) ?? '')
+      return { name, chain, expected: tellSlot(verifyMessages(NETWORK, envelopes)) }
+    },
+  )
+}
+
+/** Of three bidders the one that was not called does not open; the other two run the task. */
+function unopened(): readonly AnyOpened[] {
+  for (let i = 0; i < 100; i++) {
+    const told = story(`unopened ${i}`, { behaviours: honest(3) }, (slot) => slot.accepted)
+    const chain = forged(told, {
+      freezeOpenings: (message) => ({
+        ...message,
+        openings: openFrozen(NETWORK, 'vrfOpen', message.openings)
+          .filter(({ author }) => told.slot.agreed.includes(author))
+          .map(({ bytes }) => bytes),
+      }),
+    })
+    // Another seed, another race: the two may come in the other order.
+    const envelopes = chain.map(({ bytes }) => toHex(bytes))
+    if (codeOf(() => verifyMessages(NETWORK, envelopes)) === 'OK') return chain
+  }
+  throw new Error('nobody could be left out')
 }
 
 type Link =

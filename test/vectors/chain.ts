@@ -111,6 +111,7 @@ export function tellSlot(slot: VerifiedSlot): object {
     files: slot.files?.map(({ path }) => path) ?? null,
     agreed,
     dissented,
+    unopened: slot.unopened.peers,
     young,
     outcomes: receipt.message.executors.map(({ peer, outcome }) => [
       peerIdFromPublicKey(peer),

@@ -63,6 +63,11 @@ describe('vectors of receipts', () => {
     })
   }
 
+  it('tell of a bidder that did not open', () => {
+    const told = vectors.valid.map(({ expected }) => Reflect.get(expected, 'unopened') as unknown[])
+    assert.deepEqual(new Set(told.map(({ length }) => length)), new Set([0, 1]))
+  })
+
   it('tell of every outcome an executor can have, and of every refusal of a chain', () => {
     const outcomes = JSON.stringify(vectors.valid)
     for (const outcome of ['agreed', 'dissented', 'spared', 'withheld', 'timed-out', 'failed']) {
