@@ -98,6 +98,7 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       is32(m.operator) &&
       m.publisherSignature.length === 64 &&
       m.spec.length <= LIMITS.specBytes &&
+      upTo(m.image?.diffIds ?? [], LIMITS.diffIdsPerImage) &&
       upTo(m.inputs, LIMITS.inputsPerJob) &&
       m.inputs.every((input) => is32(input.digest) && isText(input.name)) &&
       m.replicas >= LIMITS.replicasMin &&

@@ -20,6 +20,7 @@ import {
   kindId,
   kindOf,
 } from '../../src/wire/messages.js'
+import { sealManifest } from './rig.js'
 
 const hasCode =
   (code: string) =>
@@ -180,5 +181,21 @@ describe('a message', () => {
     assert.throws(() => decodeMessage('bid', bytes), hasCode('MESSAGE_MALFORMED'))
     const fits = encodeMessage('bid', { ...bid, hardwareClass: '€'.repeat(170) })
     assert.equal(decodeMessage('bid', fits).hardwareClass.length, 170)
+  })
+
+  it('is refused with MESSAGE_MALFORMED when an image has more than 64 layers', () => {
+    const { message } = sealManifest(signer, { behaviours: [] })
+    const { image } = message
+    assert.ok(image !== undefined)
+    const layers = (count: number): Uint8Array =>
+      encodeMessage('manifest', {
+        ...message,
+        image: { ...image, diffIds: Array.from({ length: count }, () => sha256()) },
+      })
+    const { diffIdsPerImage } = LIMITS
+    const most = decodeMessage('manifest', layers(diffIdsPerImage))
+    assert.equal(most.image?.diffIds.length, diffIdsPerImage)
+    const more = layers(diffIdsPerImage + 1)
+    assert.throws(() => decodeMessage('manifest', more), hasCode('MESSAGE_MALFORMED'))
   })
 })
