@@ -156,7 +156,7 @@ function isNoticed({ failureType, errorName }: ReportedTest): boolean {
   return failureType === 'testCodeFailure' && !BROKEN.has(errorName)
 }
 
-/** At most `AT_ONCE` at the same time; the first error ends the others after what they do. */
+/** At most `AT_ONCE` at the same time. */
 async function eachOf<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
   const left = [...items]
   const work = async (): Promise<void> => {

@@ -8,6 +8,7 @@
  *
  * The status is 1 where an edit goes unnoticed, no longer fits the code, or breaks it.
  */
+import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { CtdError, errorMessage } from '../src/errors.js'
 import { chosenDefences, runMutants } from './mutants.js'
@@ -19,7 +20,12 @@ async function main(): Promise<void> {
   })
   const defences = chosenDefences(values.only)
   const abort = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort())
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(name, () => {
+      process.exitCode = 128 + constants.signals[name]
+      abort.abort()
+    })
+  }
   const startedMs = performance.now()
   const mutants = await runMutants(defences, abort.signal, tell)
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
