@@ -4,6 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { PeerId } from '../wire/ids.js'
+import type { BlobPort } from './blob-port.js'
 
 /** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
 export interface TrainRequest {
@@ -37,6 +38,11 @@ export interface RunRequest {
   readonly replicas?: number
   /** How many tasks; each sees CTD_TASK_INDEX, CTD_TASK_COUNT and CTD_SEED. Default 1. */
   readonly tasks?: number
+  /**
+   * Replicas agree when each number of `/out/metrics.json` is this near: |a − b| ≤ atol + rtol ·
+   * max(|a|, |b|). Absent: all of `/out` bit for bit.
+   */
+  readonly compare?: { readonly atol?: number; readonly rtol?: number }
   readonly memoryMiB?: number
   readonly outMiB?: number
   readonly timeoutMs?: number
@@ -217,12 +223,7 @@ export interface DaemonPort {
   /** @param atMs - Unix time in ms; now where undefined */
   reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView>
   node(): Promise<NodeView>
-  /** Stores bytes as a blob and gives its digest. */
-  addBlob(bytes: Readable): Promise<{ readonly digest: string; readonly sizeBytes: number }>
-  /** A folder uploaded as `[{path, digest}]` of blobs already added. */
-  addFolder(
-    entries: ReadonlyArray<{ readonly path: string; readonly digest: string }>,
-  ): Promise<{ readonly digest: string }>
+  readonly blobs: BlobPort
   /** Calls the listener for every event until the returned function is called. */
   subscribe(listener: (event: DaemonEvent) => void): () => void
 }

@@ -64,6 +64,19 @@ export const inputNameSchema = z
   .string()
   .regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$/, 'must be a plain file name: letters, digits, . _ -')
 
+const tolerance = (max: number): z.ZodNumber =>
+  z
+    .number()
+    .min(0)
+    .max(max)
+    .refine((value) => value === 0 || value >= 1e-6, { error: 'must be 0 or at least 0.000001' })
+
+/** Replicas agree when each number of `/out/metrics.json` is this near. */
+const compareSchema = z.strictObject({
+  atol: tolerance(1e6).exactOptional(),
+  rtol: tolerance(0.5).exactOptional(),
+})
+
 export const runRequestSchema = z.strictObject({
   kind: z.literal('run'),
   image: text(4096),
@@ -82,6 +95,7 @@ export const runRequestSchema = z.strictObject({
     .exactOptional(),
   ...common,
   tasks: whole(1, 256).exactOptional(),
+  compare: compareSchema.exactOptional(),
   memoryMiB: whole(16, 4_194_304).exactOptional(),
   outMiB: whole(1, 4_194_304).exactOptional(),
   timeoutMs: whole(1000, DAY_MS).exactOptional(),
@@ -92,13 +106,6 @@ export const runRequestSchema = z.strictObject({
 
 /** Body of `POST /v1/jobs`. */
 export const jobRequestSchema = z.discriminatedUnion('kind', [trainRequestSchema, runRequestSchema])
-
-/** Body of `POST /v1/folders`. */
-export const folderSchema = z
-  .array(z.strictObject({ path: relativePathSchema, digest: z.string().regex(DIGEST) }))
-  .min(1)
-  .max(API_LIMITS.folderEntries)
-  .readonly()
 
 export const emptyQuerySchema = z.strictObject({})
 export const idQuerySchema = z.strictObject({ id: jobIdSchema })
@@ -218,5 +225,3 @@ export const nodeSchema = z.looseObject({
   engine: z.string(),
 })
 export const healthSchema = z.looseObject({ status: z.literal('ok') })
-export const blobSchema = z.looseObject({ digest: z.string(), sizeBytes: z.number() })
-export const folderResultSchema = z.looseObject({ digest: z.string() })

@@ -7,12 +7,14 @@ import type { FolderEntry } from '../blob/folder.js'
 import { assertAbsolute } from '../config.js'
 import { CtdError } from '../errors.js'
 import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
+import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
 import { estimateCost, planTraining } from '../training/plan.js'
 import { DEFAULT_MAX_LENGTH, modelConfig } from '../training/presets.js'
 import { summariseDataset } from '../training/split.js'
 import type { Image, Input } from '../wire/generated/job.js'
-import { fromHex, toHex } from '../wire/ids.js'
+import type { FolderFile } from '../wire/folder.js'
+import { fromHex, parseDigest, toHex } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import type { RunRequest, TrainRequest } from './daemon-port.js'
@@ -20,8 +22,8 @@ import type { RunRequest, TrainRequest } from './daemon-port.js'
 export interface SubmissionComponents {
   readonly blobs: BlobStore
   readonly addFolder: (dir: string, holder: string) => Promise<FolderEntry>
-  /** Bytes of the files of an uploaded folder; undefined where a digest is no folder's. */
-  readonly folderBytes: (digest: string) => number | undefined
+  /** The files of a folder in the store; undefined where a digest is no folder's. */
+  readonly folderFiles: (digest: Digest) => Promise<readonly FolderFile[] | undefined>
   /** The image of a name, with its archive's blob. @throws CtdError IMAGE_UNKNOWN */
   readonly image: (name: string, holder: string) => Promise<Image>
   /** Holds what is stored until the job does itself. */
@@ -154,7 +156,16 @@ async function runJob(
     },
   }
   const name = request.name ?? request.command.join(' ').slice(0, 80)
-  return { name, spec, image: await components.image(request.image, components.holder), inputs }
+  const image = await components.image(request.image, components.holder)
+  return { name, spec, image, inputs, ...comparison(request) }
+}
+
+function comparison({ compare }: RunRequest): { readonly compare?: string } {
+  if (compare === undefined) return {}
+  const { atol = 0, rtol = 0 } = compare
+  const atolMicro = BigInt(Math.round(atol * 1e6))
+  const rtolPpm = BigInt(Math.round(rtol * 1e6))
+  return { compare: policyText({ kind: 'metrics', atolMicro, rtolPpm }) }
 }
 
 function inputOf(name: string, digest: Digest, sizeBytes: number, folder: boolean): Input {
@@ -167,13 +178,19 @@ export function bytesOfFiles(files: ReadonlyArray<{ readonly sizeBytes: number }
 }
 
 async function addInput(
-  { blobs, addFolder, folderBytes, holder }: SubmissionComponents,
+  { blobs, addFolder, folderFiles, holder }: SubmissionComponents,
   name: string,
   source: string,
 ): Promise<Input> {
-  const uploadedBytes = folderBytes(source)
-  if (uploadedBytes !== undefined) return inputOf(name, source as Digest, uploadedBytes, true)
-  if (!DIGEST.test(source)) {
+  if (DIGEST.test(source)) {
+    const digest = parseDigest(source)
+    const files = await folderFiles(digest)
+    if (files !== undefined) {
+      const listingBytes = blobs.size(digest)
+      for (const held of [digest, ...files.map((file) => file.digest)]) blobs.hold(holder, held)
+      return inputOf(name, digest, bytesOfFiles(files) + listingBytes, true)
+    }
+  } else {
     assertAbsolute(source)
     const status = await statSource(source, 'input')
     if (status.isDirectory()) {

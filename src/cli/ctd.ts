@@ -196,7 +196,9 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
       .option('--timeout <duration>', 'longest run of a task, for example 10m')
       .option('--gpus <n>', 'GPUs per task')
       .option('--vram <size>', 'least memory of each GPU, for example 8GiB')
-      .option('--isolation <tier>', 'least isolation: runc, runsc or kata'),
+      .option('--isolation <tier>', 'least isolation: runc, runsc or kata')
+      .option('--atol <x>', 'replicas agree when numbers of /out/metrics.json are this near')
+      .option('--rtol <x>', 'and this near relative to the larger one, for example 0.01'),
   )
   run.action(async (args: string[]) => {
     const { runCommand } = await import('./submit.js')

@@ -43,6 +43,8 @@ export interface RunFlags extends CommonFlags {
   readonly gpus?: string
   readonly vram?: string
   readonly isolation?: string
+  readonly atol?: string
+  readonly rtol?: string
 }
 
 /** Runs `ctd train`; returns the exit code. */
@@ -120,7 +122,24 @@ export function runRequest(command: readonly string[], flags: RunFlags): RunRequ
     ...whole('gpus', flags.gpus, 0, 16),
     ...(flags.vram === undefined ? {} : { vramMiB: parseSizeMiB(flags.vram) }),
     ...(flags.isolation === undefined ? {} : { isolation: parseIsolation(flags.isolation) }),
+    ...tolerances(flags),
   }
+}
+
+function tolerances({ atol, rtol }: RunFlags): Pick<RunRequest, 'compare'> {
+  if (atol === undefined && rtol === undefined) return {}
+  return {
+    compare: {
+      ...(atol === undefined ? {} : { atol: parseTolerance('--atol', atol, 1e6) }),
+      ...(rtol === undefined ? {} : { rtol: parseTolerance('--rtol', rtol, 0.5) }),
+    },
+  }
+}
+
+function parseTolerance(flag: string, text: string, max: number): number {
+  const value = Number(text)
+  if (text.trim() !== '' && (value === 0 || (value >= 1e-6 && value <= max))) return value
+  throw usage(`${flag} takes 0, or a number from 0.000001 to ${max}`)
 }
 
 function commonFields(flags: CommonFlags): {

@@ -7,6 +7,7 @@ import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
 import type { Standing } from '../wire/generated/election.js'
 import type { TaskInput } from '../wire/generated/task.js'
 import type { Digest, JobId, PeerId, TaskId } from '../wire/ids.js'
+import type { ComparePolicy } from './compare.js'
 import type { Election } from './election.js'
 
 /** What the steps need to know beside their state: the same for a whole job. */
@@ -20,6 +21,8 @@ export interface AssignmentContext {
   readonly replicas: number
   readonly auditPpm: number
   readonly revealWindowMs: number
+  /** How results are compared. */
+  readonly policy: ComparePolicy
 }
 
 export interface Loss {

@@ -22,6 +22,38 @@ export type ComparePolicy =
   /** Count-sketches of the update (trust.md 2.5); named, not supported yet. */
   | { readonly kind: 'tensors' }
 
+/** Tolerances of a policy: up to a million units absolutely, one half relatively. */
+export const TOLERANCE_MAX = { atolMicro: 1_000_000_000_000n, rtolPpm: 500_000n } as const
+
+const METRICS_POLICY = /^metrics:(0|[1-9][0-9]{0,12}):(0|[1-9][0-9]{0,5})$/
+
+/**
+ * The policy that a manifest names: `exact`, or `metrics:A:R` with the absolute tolerance A in
+ * millionths and the relative one R in parts per million, in decimal without leading zeros.
+ *
+ * @throws CtdError POLICY_UNSUPPORTED for `tensors`, POLICY_INVALID
+ */
+export function parsePolicy(text: string): ComparePolicy {
+  if (text === 'exact') return { kind: 'exact' }
+  if (text === 'tensors') assertSupported({ kind: 'tensors' })
+  const [, atol, rtol] = METRICS_POLICY.exec(text) ?? []
+  if (atol !== undefined && rtol !== undefined) {
+    const policy = { kind: 'metrics', atolMicro: BigInt(atol), rtolPpm: BigInt(rtol) } as const
+    const { atolMicro, rtolPpm } = TOLERANCE_MAX
+    if (policy.atolMicro <= atolMicro && policy.rtolPpm <= rtolPpm) return policy
+  }
+  throw new CtdError('POLICY_INVALID', `not a compare policy: ${text.slice(0, 60)}`, {
+    hint: 'exact, or metrics with an absolute and a relative tolerance',
+  })
+}
+
+/** The form that `parsePolicy` reads. */
+export function policyText(policy: Exclude<ComparePolicy, { kind: 'tensors' }>): string {
+  return policy.kind === 'exact'
+    ? 'exact'
+    : `metrics:${policy.atolMicro.toString()}:${policy.rtolPpm.toString()}`
+}
+
 /** What one executor revealed. */
 export interface ReplicaResult {
   readonly peer: PeerId

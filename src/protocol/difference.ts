@@ -1,6 +1,6 @@
 /** Names what replicas differ in, so that a submitter sees where a program is not deterministic. */
 import type { Opened } from '../wire/envelope.js'
-import { listedFiles } from './slot-chain.js'
+import { listedFiles } from './slot-verdict.js'
 
 /** Names told in one sentence; further ones are only counted. */
 const NAMES_TOLD = 3

@@ -20,7 +20,8 @@ import { outputOf } from './job.js'
 import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
-import { listedFiles, offeredAuditPpm } from './slot-chain.js'
+import { offeredAuditPpm } from './slot-chain.js'
+import { acceptedReveal, listedFiles } from './slot-verdict.js'
 import { vrfPublicKey } from './vrf.js'
 
 /** Elections of one batch after rejected tasks, before the job is given up. */
@@ -301,11 +302,16 @@ function onSlotClosed(
     const told = notify('task:rejected', { ...fields, code, reason })
     return [told, ...onRejected(context, state, batch, code, reason, nowMs)]
   }
-  const providers = fields.executors.flatMap(({ peer, outcome }) =>
+  const agreed = fields.executors.flatMap(({ peer, outcome }) =>
     outcome === 'agreed' ? [peer] : [],
   )
   const root = toHex(message.outputRoot) as Digest
-  const reveal = agreedReveal(batch, effect.slot, providers)
+  const reveals = agreedReveals(batch, effect.slot, agreed)
+  const reveal = acceptedReveal(message.outputRoot, reveals)
+  // Under tolerances some agreed with other bytes than those that count.
+  const providers = agreed.filter((peer) =>
+    reveals.some(({ author, message: own }) => author === peer && toHex(own.outputRoot) === root),
+  )
   const metrics = reveal === undefined ? {} : parseMetrics(reveal.message.metrics)
   const listed = listedFiles(reveal)
   batch.outputs.set(effect.slot, {
@@ -343,15 +349,14 @@ export function splitReason(reason: string): { code: string; reason: string } {
     : { code: reason.slice(0, at), reason: reason.slice(at + 2) }
 }
 
-/** The reveal of one who agreed. */
-function agreedReveal(
+/** The reveals of those who agreed. */
+function agreedReveals(
   batch: BatchState,
   index: number,
   agreed: readonly PeerId[],
-): Opened<'reveal'> | undefined {
+): ReadonlyArray<Opened<'reveal'>> {
   const reveals = batch.assignment?.slots[index]?.reveals
-  const found = agreed.flatMap((peer) => reveals?.get(peer) ?? [])
-  return found.find((reveal) => listedFiles(reveal) !== undefined) ?? found[0]
+  return agreed.flatMap((peer) => reveals?.get(peer) ?? [])
 }
 
 function onRejected(

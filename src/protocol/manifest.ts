@@ -4,6 +4,8 @@ import { verifySignature } from '../wire/envelope.js'
 import type { Opened } from '../wire/envelope.js'
 import type { JobManifest } from '../wire/generated/job.js'
 import { sha256, utf8 } from '../wire/ids.js'
+import { parsePolicy } from './compare.js'
+import type { ComparePolicy } from './compare.js'
 import { planJob } from './plan.js'
 import type { Plan } from './plan.js'
 
@@ -30,6 +32,15 @@ export function codeBytes(
   ])
 }
 
+function policyOf({ compare }: JobManifest): ComparePolicy {
+  try {
+    return parsePolicy(compare)
+  } catch (cause) {
+    const message = `the compare policy ${compare.slice(0, 60)} is not known`
+    throw new CtdError('MANIFEST_INVALID', message, { cause })
+  }
+}
+
 /**
  * Judges a manifest on its own and gives its plan.
  *
@@ -44,8 +55,9 @@ export function assertManifest(network: string, opened: Opened<'manifest'>): Pla
       hint: 'image, command or inputs were changed after they were signed',
     })
   }
-  if (message.compare !== 'exact') {
-    throw new CtdError('MANIFEST_INVALID', `the compare policy ${message.compare} is not known`)
+  const policy = policyOf(message)
+  if (message.jobKind === 'train' && policy.kind !== 'exact') {
+    throw new CtdError('MANIFEST_INVALID', 'the tasks of a train job are compared bit for bit')
   }
   if (new Set(message.inputs.map(({ name }) => name)).size !== message.inputs.length) {
     throw new CtdError('MANIFEST_INVALID', 'two inputs have one name')

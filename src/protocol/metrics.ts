@@ -34,6 +34,24 @@ export function encodeMetrics(file: Uint8Array | undefined): Uint8Array {
   return bytes
 }
 
+/** Beyond this every double is a whole number. */
+const WHOLE_FROM = 2 ** 53
+
+/**
+ * Numbers in millionths, rounded half up: what replicas are compared by. Multiplication and
+ * rounding of doubles are exact by IEEE 754, so every peer gets the same integers.
+ */
+export function metricsMicro(metrics: Readonly<Record<string, number>>): Record<string, bigint> {
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, value]) => [
+      name,
+      Math.abs(value) >= WHOLE_FROM
+        ? BigInt(value) * 1_000_000n
+        : BigInt(Math.round(value * 1_000_000)),
+    ]),
+  )
+}
+
 /** Reads what `encodeMetrics` wrote; an empty record for anything else. */
 export function parseMetrics(bytes: Uint8Array): Record<string, number> {
   try {

@@ -5,7 +5,6 @@
  */
 import { CtdError } from '../errors.js'
 import type { AnyOpened, Opened } from '../wire/envelope.js'
-import { parseFolder, smallBlobDigest } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
 import type { ExecutorOutcome, TaskInput } from '../wire/generated/task.js'
 import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
@@ -13,11 +12,18 @@ import type { Digest, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import { assertStewards, electionOf, openFrozen, seed2Of } from './ballot.js'
 import type { Ballot, SignedInView } from './ballot.js'
+import { parsePolicy } from './compare.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
 import type { Unopened } from './reputation.js'
-import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
+import {
+  acceptedReveal,
+  isLastReplica,
+  listedFiles,
+  receiptOutcomes,
+  slotVerdict,
+} from './slot-verdict.js'
 import type { ReceiptOutcome, SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
 
@@ -306,6 +312,7 @@ class SlotReplay {
       network: this.#source.network,
       frozenBids: this.#ballot.frozenBids,
       firstFreeze: this.#firstFreeze,
+      policy: parsePolicy(this.#source.manifest.message.compare),
       young: this.#election.young,
       isLast,
     })
@@ -328,7 +335,8 @@ class SlotReplay {
     }
     this.#assertOutcomes(verdict, task.message.seats)
     const agreed = verdict.kind === 'accept' ? verdict.agreed : []
-    const reveal = agreed.flatMap((peer) => this.#reveals.get(peer) ?? [])[0]
+    const revealed = agreed.flatMap((peer) => this.#reveals.get(peer) ?? [])
+    const reveal = acceptedReveal(message.outputRoot, revealed)
     return {
       batch: message.batch,
       slot: message.slot,
@@ -338,9 +346,7 @@ class SlotReplay {
       accepted,
       outputRoot: toHex(message.outputRoot) as Digest,
       metrics: reveal === undefined ? {} : parseMetrics(reveal.message.metrics),
-      files: agreed
-        .map((peer) => listedFiles(this.#reveals.get(peer)))
-        .find((files) => files !== undefined),
+      files: listedFiles(reveal),
       agreed,
       dissented: verdict.kind === 'accept' ? verdict.dissented : [],
       young: this.#election.young,
@@ -411,19 +417,5 @@ class SlotReplay {
     const bids = openFrozen(network, 'bid', this.#ballot.frozenBids.message.bids)
     const bid = bids.find(({ author }) => author === peer)
     return bid && peerIdFromPublicKey(bid.message.operator)
-  }
-}
-
-/** The files a reveal lists; undefined where the listing is left out or is not that of the root. */
-export function listedFiles(
-  reveal: Opened<'reveal'> | undefined,
-): readonly FolderFile[] | undefined {
-  const listing = reveal?.message.listing
-  if (reveal === undefined || listing === undefined) return undefined
-  if (smallBlobDigest(listing) !== toHex(reveal.message.outputRoot)) return undefined
-  try {
-    return parseFolder(listing)
-  } catch {
-    return undefined // The root is that of bytes that are no listing: nobody can use it.
   }
 }

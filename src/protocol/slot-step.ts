@@ -336,6 +336,7 @@ function freezeReveals(
     reveals: [...slot.reveals.values()],
     frozenBids,
     firstFreeze: firstFreezeOf(slot),
+    policy: context.policy,
     network: context.network,
     young: election.young,
     isLast: isLastReplica({
@@ -381,6 +382,7 @@ function close(
     reveals: [...slot.reveals.values()],
     frozenBids,
     firstFreeze: firstFreezeOf(slot),
+    policy: context.policy,
     network: context.network,
     young: election.young,
     isLast: true,

@@ -3,11 +3,16 @@
  * witnesses and auditors run the same function on the same frozen messages.
  */
 import type { Opened } from '../wire/envelope.js'
-import { fromHex, peerIdFromPublicKey } from '../wire/ids.js'
+import { fromHex, peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
+import { parseFolder, smallBlobDigest } from '../wire/folder.js'
+import type { FolderFile } from '../wire/folder.js'
 import { LIMITS } from '../wire/limits.js'
 import type { Loss } from './assignment.js'
 import { openFrozen } from './ballot.js'
+import { groupResults } from './compare.js'
+import type { ComparePolicy } from './compare.js'
+import { metricsMicro, parseMetrics } from './metrics.js'
 import { outcomeOf } from './task.js'
 import { judge } from './verdict.js'
 
@@ -75,6 +80,8 @@ export function slotVerdict(
   input: VerdictContext & {
     readonly firstFreeze: Opened<'freezeCommitments'> | undefined
     readonly reveals: ReadonlyArray<Opened<'reveal'>>
+    /** As the manifest names it. */
+    readonly policy: ComparePolicy
     readonly young: boolean
     readonly isLast: boolean
   },
@@ -90,13 +97,16 @@ export function slotVerdict(
     const bidder = bidders.get(reveal.author)
     if (bidder === undefined) return []
     const { author: peer, message } = reveal
-    return [{ peer, ...bidder, root: outcomeOf(message), foreseen: foreseen.has(peer) }]
+    const root = outcomeOf(message)
+    const numbers = metricsMicro(parseMetrics(message.metrics))
+    return [{ peer, ...bidder, root, metricsMicro: numbers, foreseen: foreseen.has(peer) }]
   })
-  const allDiffer = new Set(outcomes.map(({ root }) => root)).size === outcomes.length
+  const { policy } = input
+  const allDiffer = groupResults(outcomes, policy).length === outcomes.length
   const isFinal = input.isLast || (allDiffer && outcomes.length >= ALL_DIFFERENT_MIN)
   const verdict = judge({
     outcomes,
-    policy: { kind: 'exact' },
+    policy,
     young: input.young,
     executed: isFinal ? LIMITS.replicasPerTask : outcomes.length,
   })
@@ -121,6 +131,21 @@ export interface ReceiptOutcome {
   readonly outcome: 'agreed' | 'dissented' | 'spared' | Loss['outcome']
   readonly durationMs: number
   readonly root: Uint8Array
+}
+
+/**
+ * The reveal whose output and numbers count: the first author's of those with the accepted output,
+ * and with its listing if any carries that. Under tolerances others may have agreed with other
+ * bytes.
+ */
+export function acceptedReveal(
+  outputRoot: Uint8Array,
+  agreed: ReadonlyArray<Opened<'reveal'>>,
+): Opened<'reveal'> | undefined {
+  const same = agreed
+    .filter(({ message }) => Buffer.compare(message.outputRoot, outputRoot) === 0)
+    .sort((a, b) => (a.author < b.author ? -1 : 1))
+  return same.find((reveal) => listedFiles(reveal) !== undefined) ?? same[0]
 }
 
 /**
@@ -155,4 +180,18 @@ function judged(verdict: SlotVerdict, peer: PeerId): 'agreed' | 'dissented' | 's
   if (verdict.kind !== 'accept') return 'spared'
   if (verdict.agreed.includes(peer)) return 'agreed'
   return verdict.struck.has(peer) ? 'dissented' : 'spared'
+}
+
+/** The files a reveal lists; undefined where the listing is left out or is not that of the root. */
+export function listedFiles(
+  reveal: Opened<'reveal'> | undefined,
+): readonly FolderFile[] | undefined {
+  const listing = reveal?.message.listing
+  if (reveal === undefined || listing === undefined) return undefined
+  if (smallBlobDigest(listing) !== toHex(reveal.message.outputRoot)) return undefined
+  try {
+    return parseFolder(listing)
+  } catch {
+    return undefined // The root is that of bytes that are no listing: nobody can use it.
+  }
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import type { Clock } from '../clock.js'
+import { parsePolicy } from '../protocol/compare.js'
 import { encodeSpec } from '../protocol/job-spec.js'
 import type { JobSpec } from '../protocol/job-spec.js'
 import type { JobContext } from '../protocol/job.js'
@@ -66,6 +67,8 @@ export interface NewJob {
   readonly inputs: readonly Input[]
   readonly replicas: number
   readonly auditPpm: number
+  /** As `parsePolicy` reads it; exact where absent. */
+  readonly compare?: string
 }
 
 const SPACE = 'job'
@@ -218,7 +221,7 @@ export class Requester {
         name: job.name,
         ...code,
         planSeed: new Uint8Array(randomBytes(32)),
-        compare: 'exact',
+        compare: job.compare ?? 'exact',
         replicas: job.replicas,
         auditPpm: job.auditPpm,
         createdMs: this.#components.clock.now(),
@@ -242,6 +245,7 @@ export class Requester {
       replicas: manifest.message.replicas,
       auditPpm: manifest.message.auditPpm,
       revealWindowMs: this.#options.revealWindowMs,
+      policy: parsePolicy(manifest.message.compare),
       manifest,
       plan: assertManifest(network, manifest),
       bidWindowMs: this.#options.bidWindowMs,

@@ -299,3 +299,36 @@ test(
     )
   },
 )
+
+/** Every replica estimates with noise of its own, as programs do that are not bit-exact. */
+function noisy(spread: string): string {
+  const noise = `$(od -An -N2 -tu2 /dev/urandom | tr -d " ")`
+  return `echo '{"estimate":'$(awk "BEGIN { print 3.14 + ${spread} * ${noise} / 65536 }")'}' > /out/metrics.json`
+}
+
+test('numbers within the tolerance are accepted, and audited', { skip: SKIP }, async () => {
+  const compare = { atol: 0.01 }
+  const job = await succeed(requester.client, shellJob(noisy('0.01'), { compare, replicas: 3 }))
+  assert.deepEqual(new Set(Object.values(outcomes(job, executors))), new Set(['agreed']))
+  const folder = join(stage.dir, 'within')
+  const home = ['--home', requester.home]
+  const results = await program(process.execPath, [
+    CTD,
+    ...home,
+    'results',
+    job.id,
+    '--out',
+    folder,
+  ])
+  assert.equal(results.code, 0, results.stderr)
+  const audit = await program(process.execPath, [CTD, ...home, 'audit', folder])
+  assert.equal(audit.code, 0, audit.stdout)
+  assert.match(audit.stdout, /standings +1 of 1 elections weighed again from \d+ receipts/)
+})
+
+test('numbers beyond the tolerance end the job with the reason', { skip: SKIP }, async () => {
+  const job = await run(requester.client, shellJob(noisy('1000'), { compare: { rtol: 0.0001 } }))
+  assert.equal(job.status, 'failed')
+  assert.match(job.code, /^(NONDETERMINISTIC|UNDECIDED)$/)
+  assert.match(job.reason, /different results|no two operators got the same result/)
+})

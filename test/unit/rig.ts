@@ -4,6 +4,7 @@
  * two rigs with the same options exchange the same bytes.
  */
 import type { AssignmentEvent, Collected } from '../../src/protocol/assignment.js'
+import { parsePolicy } from '../../src/protocol/compare.js'
 import { electionOf, openingAlpha, seed2Of } from '../../src/protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../../src/protocol/election.js'
 import type { Election } from '../../src/protocol/election.js'
@@ -54,6 +55,8 @@ export type Behaviour =
   /** Does not answer offers at all. */
   | 'offline'
   | { readonly fails: string }
+  /** Gets an estimate that lies this far from the others', and other files. */
+  | { readonly drifts: number }
   | { readonly declines: string }
 
 export interface RigOptions {
@@ -68,6 +71,8 @@ export interface RigOptions {
   readonly keys?: string
   /** Standing by executor; newcomers where absent. */
   readonly standing?: (index: number) => Partial<Standing>
+  /** The manifest's compare policy; exact where absent. */
+  readonly compare?: string
   /** What the bids are weighed by, in place of `standing`. */
   readonly weigh?: (
     bids: ReadonlyArray<Opened<'bid'>>,
@@ -83,6 +88,8 @@ export const NETWORK = 'rig'
 const START_MS = 1_800_000_000_000
 const LEASE_MS = 15_000
 const WINDOW_MS = 2_000
+
+const NUMBERS = { correct: 3, n: 4, nllFixed: 1 << 20, words: 'ok' }
 
 export const RESOURCES: Resources = {
   memoryMiB: 64,
@@ -238,7 +245,7 @@ export class FakeExecutor {
     const { message } = task
     const taskId = taskIdOf(message)
     const salt = sha256(utf8('salt'), fromHex(taskId), publicKeyFromPeerId(this.peerId))
-    const twist = behaviour === 'liar' ? 'lie' : behaviour === 'random' ? this.peerId : ''
+    const twist = twistOf(behaviour, this.peerId)
     const output = this.#rig.compute(task, twist)
     const { root, listing, metrics } = output
     const commitment = commitmentOf({
@@ -314,6 +321,11 @@ export class FakeExecutor {
   }
 }
 
+function twistOf(behaviour: Behaviour, peer: PeerId): string {
+  if (typeof behaviour === 'object' && 'drifts' in behaviour) return `drift ${behaviour.drifts}`
+  return behaviour === 'liar' ? 'lie' : behaviour === 'random' ? peer : ''
+}
+
 interface Timer {
   readonly dueMs: number
   readonly order: number
@@ -372,6 +384,7 @@ export class Rig {
       replicas: this.manifest.message.replicas,
       auditPpm: this.manifest.message.auditPpm,
       revealWindowMs: WINDOW_MS,
+      policy: parsePolicy(this.options.compare ?? 'exact'),
       manifest: this.manifest,
       plan: this.plan,
       bidWindowMs: WINDOW_MS,
@@ -611,7 +624,7 @@ export class Rig {
     const inputs = task.message.inputs.map(({ digest }) => digest)
     const content = (path: string): Uint8Array =>
       path === 'metrics.json'
-        ? utf8(JSON.stringify({ correct: 3, n: 4, nllFixed: 1 << 20, words: 'ok', twist }))
+        ? utf8(JSON.stringify({ ...this.#estimate(twist), ...NUMBERS, twist }))
         : sha256(utf8(`${slot.batch}/${slot.slot}/${path}/${twist}`), ...inputs)
     const files = new Map(this.#pathsOf(slot).map((path) => [path, content(path)]))
     const listing = encodeFolder(
@@ -626,6 +639,13 @@ export class Rig {
     const output = { root, listing, metrics, files }
     this.#outputs.set(root, output)
     return output
+  }
+
+  /** A number that replicas are compared by within tolerances. */
+  #estimate(twist: string): { readonly estimate?: number } {
+    if (this.options.compare === undefined) return {}
+    const [, drift] = /^drift (.*)$/.exec(twist) ?? []
+    return { estimate: 3.14 + Number(drift ?? 0) }
   }
 
   #pathsOf(slot: PlannedSlot): string[] {
@@ -745,7 +765,7 @@ export function sealManifest(requester: Signer, options: RigOptions): Opened<'ma
       name: 'rig',
       ...code,
       planSeed: new Uint8Array(32),
-      compare: 'exact',
+      compare: options.compare ?? 'exact',
       replicas: options.replicas ?? 2,
       auditPpm: options.auditPpm ?? 0,
       createdMs: START_MS,
