@@ -35,13 +35,15 @@ export async function answerEvidence(
         faultRoot: faults.root(),
       })
     case 'evidence-ids': {
-      const ids = archive.idsIn(BucketQuery.decode(body).startMs)
+      const { startMs } = decoded(() => BucketQuery.decode(body))
+      const ids = archive.idsIn(startMs)
       return ReceiptIds.encode({ ids: ids.slice(0, LIMITS.receiptsPerBucket).map(fromHex) })
     }
     case 'evidence-receipts':
       return Bundle.encode({ envelopes: await chainsOf(archive, body) })
     case 'evidence-faults': {
-      const { after } = FaultsQuery.decode(body)
+      const { after } = decoded(() => FaultsQuery.decode(body))
+      if (after.length !== 0 && after.length !== 32) throw badRequest()
       const peer = after.length === 0 ? undefined : peerIdFromPublicKey(after)
       return Faults.encode(await faults.list(peer, ANSWER_BYTES))
     }
@@ -52,8 +54,9 @@ export async function answerEvidence(
 
 /** The envelopes behind the receipts asked for, each once, as many receipts as fit. */
 async function chainsOf(archive: ReceiptArchive, body: Uint8Array): Promise<Uint8Array[]> {
-  const { ids } = ReceiptIds.decode(body, { limits: { ids: LIMITS.receiptsPerRequest } })
-  if (ids.some((id) => id.length !== 32)) throw new CtdError('BAD_REQUEST', 'not receipt ids')
+  const limits = { ids: LIMITS.receiptsPerRequest }
+  const { ids } = decoded(() => ReceiptIds.decode(body, { limits }))
+  if (ids.some((id) => id.length !== 32)) throw badRequest()
   const envelopes = new Map<string, Uint8Array>()
   let sizeBytes = 0
   for (const id of ids) {
@@ -64,4 +67,16 @@ async function chainsOf(archive: ReceiptArchive, body: Uint8Array): Promise<Uint
     for (const [messageId, bytes] of missing) envelopes.set(messageId, bytes)
   }
   return [...envelopes.values()]
+}
+
+function decoded<T>(decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    throw badRequest(cause)
+  }
+}
+
+function badRequest(cause?: unknown): CtdError {
+  return new CtdError('BAD_REQUEST', 'not a question about evidence', { cause })
 }

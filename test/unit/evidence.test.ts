@@ -236,7 +236,11 @@ describe('anti-entropy', () => {
     const short = ReceiptIds.encode({ ids: [utf8('short')] })
     await assert.rejects(peer.answer('evidence-receipts', short), { code: 'BAD_REQUEST' })
     const many = ReceiptIds.encode({ ids: Array.from({ length: 65 }, () => new Uint8Array(32)) })
-    await assert.rejects(peer.answer('evidence-receipts', many))
+    await assert.rejects(peer.answer('evidence-receipts', many), { code: 'BAD_REQUEST' })
+    for (const method of ['evidence-ids', 'evidence-faults', 'evidence-receipts']) {
+      const garbage = Uint8Array.of(0x0a, 0xff)
+      await assert.rejects(peer.answer(method, garbage), { code: 'BAD_REQUEST' }, method)
+    }
     assert.equal(await peer.answer('job-status', short), undefined)
   })
 })
