@@ -15,13 +15,19 @@ function isOpened(value: unknown): value is { readonly bytes: Uint8Array } {
   return isRecord(value) && 'authors' in value && value['bytes'] instanceof Uint8Array
 }
 
+function toBase64({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('base64')
+}
+
 function pack(value: unknown): unknown {
-  if (value instanceof Uint8Array) return { [BYTES]: Buffer.from(value).toString('base64') }
-  if (isOpened(value)) return { [ENVELOPE]: Buffer.from(value.bytes).toString('base64') }
+  if (!isRecord(value)) return value
+  if (value instanceof Uint8Array) return { [BYTES]: toBase64(value) }
+  if (isOpened(value)) return { [ENVELOPE]: toBase64(value.bytes) }
   if (value instanceof Map) return { [MAP]: [...value].map(([key, item]) => [key, pack(item)]) }
   if (Array.isArray(value)) return value.map(pack)
-  if (!isRecord(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, pack(item)]))
+  const packed: Record<string, unknown> = {}
+  for (const key of Object.keys(value)) packed[key] = pack(value[key])
+  return packed
 }
 
 function unpack(network: string, value: unknown): unknown {

@@ -78,7 +78,7 @@ export function verifySignature(
 }
 
 function isSmallOrder(publicKey: Uint8Array): boolean {
-  const bytes = Uint8Array.from(publicKey)
+  const bytes = new Uint8Array(publicKey)
   bytes[31] = (bytes[31] ?? 0) & 0x7f
   return SMALL_ORDER.has(toHex(bytes))
 }

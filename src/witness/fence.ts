@@ -22,9 +22,9 @@ interface Components {
 }
 
 interface Waiting {
-  readonly opened: AnyOpened
   /** Empty for kinds that may be repeated. */
   readonly key: string
+  readonly name: string
   readonly send: () => void
 }
 
@@ -59,8 +59,9 @@ export class Fence {
   pass(opened: AnyOpened, send: () => void): boolean {
     const slotKey = slotKeyOf(opened)
     const key = slotKey === undefined ? '' : nameOf(slotKey)
+    const name = key === '' ? '' : nameOf(opened.id)
     const before = this.#signed.get(key)
-    if (before !== undefined && before !== nameOf(opened.id)) {
+    if (before !== undefined && before !== name) {
       const { kind, id } = opened
       this.#components.log.error({ code: 'FENCED', kind, id }, 'another message was signed before')
       return false
@@ -69,8 +70,8 @@ export class Fence {
       send()
       return true
     }
-    if (key !== '') this.#remember(key, nameOf(opened.id))
-    this.#waiting.push({ opened, key, send })
+    if (key !== '') this.#remember(key, name)
+    this.#waiting.push({ key, name, send })
     if (!this.#isWriting) void this.#write()
     return true
   }
@@ -93,7 +94,7 @@ export class Fence {
       const atMs = this.#components.clock.now()
       const records = batch
         .filter(({ key }) => key !== '')
-        .map(({ key, opened }) => ({ space: SPACE, key, text: `${nameOf(opened.id)} ${atMs}` }))
+        .map(({ key, name }) => ({ space: SPACE, key, text: `${name} ${atMs}` }))
       try {
         if (records.length > 0) await this.#components.store.putAll(records, true)
         for (const { send } of batch) send()

@@ -21,6 +21,7 @@ const MODULES = [
   { url: '/src/protocol/ballot.ts', by: './primitives/ballot.ts' },
   { url: '/src/protocol/integer.ts', by: './primitives/integer.ts' },
   { url: '/src/protocol/manifest.ts', by: './primitives/manifest.ts' },
+  { url: '/src/protocol/reputation.ts', by: './primitives/reputation.ts' },
   { url: '/src/protocol/slot-chain.ts', by: './primitives/slot-chain.ts' },
 ]
 
@@ -35,4 +36,19 @@ export async function resolve(specifier, context, nextResolve) {
   const standIn = MODULES.find((row) => url.endsWith(row.url))
   if (standIn === undefined || parent.includes('/simulation/primitives/')) return found
   return nextResolve(new URL(standIn.by, import.meta.url).href, context)
+}
+
+/** What tsx puts around every function that it makes anonymous, so that it bears its name. */
+const NAMING = /var __name ?= ?\((\w+), ?\w+\) ?=> ?__defProp\(\1, ?"name", ?\{[^}]*\}\)/
+
+/**
+ * Simulated people make hundreds of functions for every message, and nobody reads their names.
+ *
+ * @type {import('node:module').LoadHook}
+ */
+export async function load(url, context, nextLoad) {
+  const loaded = await nextLoad(url, context)
+  if (!/\.ts($|[?#])/.test(url) || loaded.format !== 'module') return loaded
+  const source = Buffer.from(loaded.source ?? '').toString()
+  return { ...loaded, source: source.replace(NAMING, 'var __name = (named) => named') }
 }

@@ -59,6 +59,8 @@ export class Random {
   }
 
   bytes(size: number): Uint8Array {
-    return Uint8Array.from({ length: size }, () => this.#next() & 255)
+    const bytes = new Uint8Array(size)
+    for (let i = 0; i < size; i++) bytes[i] = this.#next() & 255
+    return bytes
   }
 }

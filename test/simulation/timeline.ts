@@ -8,6 +8,7 @@ interface Happening {
 }
 
 const HAPPENINGS_MAX = 200_000
+const SETTLED = Promise.resolve()
 
 export class Timeline {
   readonly #heap: Happening[] = []
@@ -31,27 +32,44 @@ export class Timeline {
     }
   }
 
-  /** Runs the next happening and lets every promise settle; false when there is none until then. */
-  async step(untilMs: number): Promise<boolean> {
+  /**
+   * Lets one thing happen after the other, and every promise settle after each.
+   *
+   * @param goOn - asked before each: until when there may be one more, undefined to stop
+   */
+  play(goOn: () => number | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const turn = (): void => {
+        try {
+          const untilMs = goOn()
+          if (untilMs === undefined || !this.#step(untilMs)) resolve()
+          else process.nextTick(settled)
+        } catch (error) {
+          reject(error as Error)
+        }
+      }
+      // No real timer or socket is open, and Node turns to its ticks only when no promise is left
+      // to settle (nodejs.org, "the event loop, timers and process.nextTick"). What happens must
+      // not happen in a tick itself: the next tick would come before the promises.
+      const settled = (): void => {
+        void SETTLED.then(turn)
+      }
+      process.nextTick(settled)
+    })
+  }
+
+  /** The next happening; false when there is none until then. */
+  #step(untilMs: number): boolean {
     for (let next = this.#heap[0]; next !== undefined; next = this.#heap[0]) {
       if (next.atMs > untilMs) break
       this.#pop()
       if (next.run === undefined) continue
       this.nowMs = next.atMs
       next.run()
-      // No real timer or socket is open, and Node turns to its ticks only when no promise is left
-      // to settle (nodejs.org, "the event loop, timers and process.nextTick").
-      await new Promise<void>((resolve) => {
-        process.nextTick(resolve)
-      })
       return true
     }
     this.nowMs = Math.max(this.nowMs, untilMs)
     return false
-  }
-
-  async runUntil(untilMs: number): Promise<void> {
-    while (await this.step(untilMs));
   }
 
   #push(happening: Happening): void {

@@ -7,6 +7,7 @@ import { mode } from './mode.js'
 export * from '../../../src/protocol/vrf.js'
 
 const outputs = new Kept<Uint8Array | undefined>({ isAlways: true })
+const proofs = new Kept<Uint8Array>({ isAlways: true })
 
 function textOf(part: Uint8Array | string): string {
   return typeof part === 'string' ? part : Buffer.from(part).toString('base64')
@@ -46,7 +47,9 @@ function proofOf(publicKey: Uint8Array, alpha: Uint8Array): Uint8Array {
 }
 
 export function vrfProve(secret: Uint8Array, alpha: Uint8Array): Uint8Array {
-  return mode.isReal ? real.vrfProve(secret, alpha) : proofOf(vrfPublicKey(secret), alpha)
+  if (!mode.isReal) return proofOf(vrfPublicKey(secret), alpha)
+  const name = ['prove', secret, alpha].map(textOf).join()
+  return proofs.of(name, () => real.vrfProve(secret, alpha))
 }
 
 export function vrfVerify(
