@@ -4,6 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DaemonPort } from './api/daemon-port.js'
 import { ImageShelf } from './api/image-shelf.js'
+import { BlobDesk } from './api/blob-desk.js'
 import { LocalPort } from './api/local-port.js'
 import type { Beat } from './api/job-view.js'
 import { nodeView, peerViews } from './api/node-view.js'
@@ -13,7 +14,10 @@ import { adoptFile } from './blob/adopt.js'
 import { BlobServer } from './blob/blob-server.js'
 import { BlobStore } from './blob/blob-store.js'
 import { BlobTransfer } from './blob/blob-transfer.js'
-import { addFolder, readFolder, writeFolder } from './blob/folder.js'
+import { addFolder, folderFiles, readFolder, writeFolder } from './blob/folder.js'
+import { Pins } from './blob/pins.js'
+import { ProviderRecords } from './blob/provider-records.js'
+import { Scrubber } from './blob/scrubber.js'
 import { systemClock } from './clock.js'
 import type { Clock } from './clock.js'
 import type { Config } from './config.js'
@@ -150,6 +154,18 @@ export async function startDaemon(
   const transfer = new BlobTransfer({ store: blobs, transport })
   const shelf = new ImageShelf(config.image, (path, holder) => adoptFile(blobs, path, { holder }))
   const probe = new SystemProbe({ dataDir: config.home })
+  const pins = new Pins({
+    store: blobs,
+    clock,
+    folderFiles: (digest) => folderFiles(blobs, digest),
+    ledger: {
+      put: (digest, text) => store.put('pin', digest, text, true),
+      delete: (digest) => store.delete('pin', digest),
+      list: (limit) => store.list('pin', limit),
+    },
+  })
+  await pins.load()
+  const records = new ProviderRecords({ transport, clock, log: log('blob') })
 
   // Books.
   const events = new Events(clock)
@@ -562,11 +578,44 @@ export async function startDaemon(
     if (kind === 'connected') {
       known.meet(peer)
       announcer.onConnected(peer)
+      records.onConnected()
       evidence.onConnected(peer)
     }
   })
 
+  const providersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> => {
+    if (blobs.has(digest)) return []
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
+    const found = await transport.findProviders(digest, patience).catch(() => [])
+    return [...new Set([...found, ...transport.connectedPeers()])].filter((peer) => peer !== self)
+  }
+  const scrubber = new Scrubber({
+    store: blobs,
+    clock,
+    log: log('blob'),
+    isIdle: () => executor.executing === 0,
+    refetch: async (digest, signal) =>
+      transfer.fetch(digest, await providersOf(digest, signal), { signal }),
+    onRot: (rot) => {
+      events.emit('blob:rotted', { ...rot })
+      log('blob').warn({ ...rot }, 'the disk gave back other bytes than were written')
+    },
+  })
+  const desk = new BlobDesk({
+    blobs,
+    transfer,
+    pins,
+    records,
+    scrubber,
+    clock,
+    home: config.home,
+    folderFiles: (digest) => folderFiles(blobs, digest),
+    linkFolder: (dir, holder, signal) => addFolder(blobs, dir, { holder, signal, link: true }),
+    providersOf,
+  })
   const port = new LocalPort({
+    desk,
+    folderFiles: (digest) => folderFiles(blobs, digest),
     network,
     clock,
     blobs,
@@ -577,7 +626,6 @@ export async function startDaemon(
     events,
     beats,
     addFolder: (dir, holder) => addFolder(blobs, dir, { holder }),
-    writeFolder: (digest, dir) => writeFolder(blobs, digest, dir),
     image: (name, holder) => shelf.image(name, holder),
     holdersOf: async (jobId, signal) => {
       const author = inbox.record(jobId)?.manifest.author
@@ -635,6 +683,8 @@ export async function startDaemon(
     throw error
   }
   evidence.start()
+  for (const { digest } of pins.list()) records.provide(digest)
+  scrubber.start()
   const stopping = new AbortController()
   const ready = hardware.measure(stopping.signal).then(() => {
     memory.afterWork()
@@ -655,6 +705,8 @@ export async function startDaemon(
       announcer.stop()
       evidence.stop()
       courier.stop()
+      records.stop()
+      scrubber.stop()
       blobServer.stop()
       const inTime = (name: string, step: Promise<unknown>): Promise<void> =>
         settledInTime(step, (detail) => {

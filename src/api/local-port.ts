@@ -12,10 +12,11 @@ import type { JobRunner } from '../requester/job-runner.js'
 import type { DroppedJob, Requester } from '../requester/requester.js'
 import { encodeFolder } from '../wire/folder.js'
 import { parseDigest, utf8 } from '../wire/ids.js'
-import type { Digest, JobId, PeerId } from '../wire/ids.js'
+import type { JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import type { Courier } from '../witness/courier.js'
 import type { Inbox } from '../witness/inbox.js'
+import type { BlobPort } from './blob-port.js'
 import type {
   DaemonPort,
   FileView,
@@ -29,20 +30,20 @@ import type {
 } from './daemon-port.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
-import { bytesOfFiles, createJobOf } from './submission.js'
+import { createJobOf } from './submission.js'
 import type { SubmissionComponents } from './submission.js'
 
-export interface LocalPortComponents extends Omit<SubmissionComponents, 'folderBytes' | 'holder'> {
+export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'> {
   readonly network: string
   readonly clock: Clock
   readonly blobs: BlobStore
+  readonly desk: BlobPort
   readonly transfer: BlobTransfer
   readonly requester: Requester
   readonly inbox: Inbox
   readonly courier: Courier
   readonly events: Events
   readonly beats: ReadonlyMap<string, Beat>
-  readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
   /** Peers that may hold the state of a job that is not ours. */
   readonly holdersOf: (jobId: string, signal: AbortSignal) => Promise<readonly PeerId[]>
   /** Also holds the job's blobs. */
@@ -56,50 +57,30 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'folderB
 
 const ASK_MS = 5_000
 const HOLDERS_MAX = 12
-/** Uploaded folders remembered until their job is submitted. */
-const FOLDERS_MAX = 4096
-/** Uploads are kept for one to two hours, for their job to be submitted. */
-const UPLOAD_MS = 3600 * 1000
 const LOG_LINES_MAX = 1000
 const LOG_LINE_CHARS = 1000
 
 export class LocalPort implements DaemonPort {
   readonly #parts: LocalPortComponents
-  /** Bytes of uploaded folders. */
-  readonly #folders = new Map<string, number>()
-  readonly #uploadHolders = new Set<string>()
+  readonly blobs: BlobPort
   #submissions = 0
 
   constructor(parts: LocalPortComponents) {
     this.#parts = parts
+    this.blobs = parts.desk
   }
 
   async submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }> {
     const { blobs, requester } = this.#parts
     const holder = `submission/${this.#submissions++}`
-    const folderBytes = (digest: string): number | undefined => this.#folders.get(digest)
     try {
-      const job = await createJobOf({ ...this.#parts, folderBytes, holder }, request)
+      const job = await createJobOf({ ...this.#parts, holder }, request)
       const id = await requester.submit(job)
       await this.#parts.onSubmitted(id)
       return { id }
     } finally {
       blobs.release(holder)
     }
-  }
-
-  /** The holder of what is uploaded in this hour; that of hours before the last lets go. */
-  #uploadHolder(): string {
-    const hour = Math.floor(this.#parts.clock.now() / UPLOAD_MS)
-    const kept = [`upload/${hour}`, `upload/${hour - 1}`]
-    for (const holder of this.#uploadHolders) {
-      if (kept.includes(holder)) continue
-      this.#parts.blobs.release(holder)
-      this.#uploadHolders.delete(holder)
-    }
-    const current = `upload/${hour}`
-    this.#uploadHolders.add(current)
-    return current
   }
 
   async job(id: string, signal: AbortSignal): Promise<JobView> {
@@ -226,25 +207,6 @@ export class LocalPort implements DaemonPort {
 
   node(): Promise<NodeView> {
     return Promise.resolve(this.#parts.node())
-  }
-
-  async addBlob(bytes: Readable): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
-    return this.#parts.blobs.addStream(bytes, { holder: this.#uploadHolder() })
-  }
-
-  async addFolder(
-    entries: ReadonlyArray<{ readonly path: string; readonly digest: string }>,
-  ): Promise<{ readonly digest: string }> {
-    const files = entries.map(({ path, digest }) => {
-      const parsed = parseDigest(digest)
-      return { path, digest: parsed, sizeBytes: this.#parts.blobs.size(parsed) }
-    })
-    const listing = encodeFolder(files)
-    const holder = this.#uploadHolder()
-    const { digest } = await this.#parts.blobs.addBytes(listing, { holder })
-    if (this.#folders.size >= FOLDERS_MAX) this.#folders.clear()
-    this.#folders.set(digest, bytesOfFiles(files) + listing.length)
-    return { digest }
   }
 
   subscribe(listener: Parameters<DaemonPort['subscribe']>[0]): () => void {

@@ -28,6 +28,12 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   ANSWER_TIMEOUT: 504,
   DISK_FULL: 507,
   QUOTA_EXCEEDED: 507,
+  DISK_QUOTA: 507,
+  BLOB_UNKNOWN: 404,
+  BLOB_HELD: 409,
+  NOT_PINNED: 409,
+  IMAGE_LEASED: 409,
+  IMAGE_NAME_TAKEN: 409,
 }
 
 /** Families of codes, for those that have no row of their own; the first match wins. */

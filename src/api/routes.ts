@@ -1,30 +1,16 @@
 /** The endpoints, each a few lines over the daemon's port. */
 import type { ServerResponse } from 'node:http'
-import { pipeline, Readable, Transform } from 'node:stream'
-import type {
-  FastifyBaseLogger,
-  FastifyInstance,
-  FastifyReply,
-  RawReplyDefaultExpression,
-  RawRequestDefaultExpression,
-  RawServerDefault,
-} from 'fastify'
-import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { parsePeerId } from '../wire/ids.js'
 import { jobResults, jobStatus } from './answers.js'
+import { registerBlobRoutes } from './blob-routes.js'
 import type { DaemonPort } from './daemon-port.js'
 import { API_LIMITS } from './limits.js'
 import * as schemas from './schemas.js'
-
-type TypedApp = FastifyInstance<
-  RawServerDefault,
-  RawRequestDefaultExpression,
-  RawReplyDefaultExpression,
-  FastifyBaseLogger,
-  ZodTypeProvider
->
+import { states } from './typed-app.js'
+import type { TypedApp } from './typed-app.js'
 
 /** `POST /submit-job`, `GET /job-status?id=`, `GET /results?id=`. */
 export function registerPlainRoutes(app: TypedApp, port: DaemonPort): void {
@@ -72,7 +58,7 @@ export function registerV1Routes(app: TypedApp, port: DaemonPort, options: V1Opt
   registerJobRoutes(app, port)
   registerArtifactRoutes(app, port)
   registerNodeRoutes(app, port, options)
-  registerUploadRoutes(app, port, options)
+  registerBlobRoutes(app, port, options)
 }
 
 function registerJobRoutes(app: TypedApp, port: DaemonPort): void {
@@ -197,45 +183,6 @@ function registerNodeRoutes(app: TypedApp, port: DaemonPort, options: V1Options)
   )
 }
 
-function registerUploadRoutes(app: TypedApp, port: DaemonPort, options: V1Options): void {
-  app.post(
-    '/v1/blobs',
-    { schema: { consumes: [OCTETS], response: { 201: states(schemas.blobSchema) } } },
-    async (request, reply) => {
-      const body: unknown = request.body
-      if (!(body instanceof Readable)) {
-        throw new CtdError('MEDIA_TYPE_UNSUPPORTED', `a blob is sent as ${OCTETS}`)
-      }
-      const announced = Number(request.headers['content-length'] ?? 0)
-      if (announced > options.blobBytes) throw blobTooLarge(options.blobBytes)
-      const stored = await port.addBlob(limitBytes(body, options.blobBytes))
-      return await reply.code(201).send({ ...stored })
-    },
-  )
-  app.post(
-    '/v1/folders',
-    {
-      schema: { body: schemas.folderSchema, response: { 201: states(schemas.folderResultSchema) } },
-    },
-    async (request, reply) => {
-      const seen = new Set<string>()
-      for (const { path } of request.body) {
-        if (seen.has(path)) throw new CtdError('REQUEST_INVALID', `the path "${path}" comes twice`)
-        seen.add(path)
-      }
-      return await reply.code(201).send({ ...(await port.addFolder(request.body)) })
-    },
-  )
-}
-
-/**
- * A schema that only describes an answer in the OpenAPI document. Its type is forgotten on purpose:
- * the daemon's port already types the answer, and may add fields without touching the schema.
- */
-function states(schema: z.ZodType<unknown>): z.ZodType<unknown> {
-  return schema
-}
-
 const OCTETS = 'application/octet-stream'
 
 function accepted(
@@ -271,23 +218,4 @@ async function answer<T>(
   } finally {
     clearTimeout(timer)
   }
-}
-
-/** The same bytes, ended by BLOB_TOO_LARGE once there are more than `maxBytes`. */
-function limitBytes(bytes: Readable, maxBytes: number): Readable {
-  let seen = 0
-  const limited = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      seen += chunk.length
-      if (seen > maxBytes) done(blobTooLarge(maxBytes))
-      else done(null, chunk)
-    },
-  })
-  // The reader of `limited` meets every error, this callback only keeps it from being thrown twice.
-  pipeline(bytes, limited, () => undefined)
-  return limited
-}
-
-function blobTooLarge(maxBytes: number): CtdError {
-  return new CtdError('BLOB_TOO_LARGE', `an upload may have at most ${maxBytes} bytes`)
 }

@@ -5,20 +5,32 @@
  * never what somebody holds.
  */
 import { constants, rmSync } from 'node:fs'
-import { copyFile, link, mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import {
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CtdError, InvariantError, diskError } from '../errors.js'
-import { parseDigest, sha256 } from '../wire/ids.js'
+import { digestOf, parseDigest, sha256 } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { BLOB_LIMITS } from './limits.js'
-import { createManifest, parseManifest } from './manifest.js'
+import { createManifest, isPiece, pieceBytesOf, parseManifest } from './manifest.js'
 import type { Manifest } from './manifest.js'
 import { PartialBlob } from './partial-blob.js'
 
 const MANIFEST_SUFFIX = '.manifest'
 const TEMPORARY = 'tmp'
 const PARTIAL = 'partial'
+const ROTTEN = 'rotten'
 
 export interface BlobStoreOptions {
   /** The most that all blobs together may take, in bytes; manifests (0.003 %) do not count. */
@@ -28,6 +40,26 @@ export interface BlobStoreOptions {
 export interface BlobEntry {
   readonly digest: Digest
   readonly sizeBytes: number
+}
+
+export interface AddedBlob extends BlobEntry {
+  /** False where the store had these bytes already and nothing was written. */
+  readonly isNew: boolean
+}
+
+/** What the folder is filled with, in bytes. */
+export interface BlobUsage {
+  readonly quotaBytes: number
+  readonly usedBytes: number
+  /** Of blobs that somebody holds; the rest of the blobs goes when room is needed. */
+  readonly heldBytes: number
+  readonly blobs: number
+  /** Taken by fetches that have not ended. */
+  readonly partialBytes: number
+  readonly partials: number
+  /** Set aside because the disk gave back other bytes than were written. */
+  readonly rottenBytes: number
+  readonly rotten: number
 }
 
 export interface AddOptions {
@@ -53,6 +85,7 @@ export class BlobStore {
   readonly #partials = new Map<Digest, Unfinished>()
   readonly #holdings = new Map<string, Set<Digest>>()
   readonly #holderCounts = new Map<Digest, number>()
+  readonly #rotten = new Map<Digest, number>()
   #usedBytes = 0
   #nextTemporary = 0
 
@@ -71,6 +104,7 @@ export class BlobStore {
     await rm(join(dir, TEMPORARY), { recursive: true, force: true })
     await mkdir(join(dir, TEMPORARY), { recursive: true })
     await mkdir(join(dir, PARTIAL), { recursive: true })
+    await mkdir(join(dir, ROTTEN), { recursive: true })
     await store.#scan()
     return store
   }
@@ -115,14 +149,40 @@ export class BlobStore {
     this.#holderCounts.set(digest, (this.#holderCounts.get(digest) ?? 0) + 1)
   }
 
-  /** Lets go of all that a holder holds; the blobs stay until their room is needed. */
-  release(holder: string): void {
-    for (const digest of this.#holdings.get(holder) ?? []) {
+  /**
+   * Lets go of all that a holder holds, or of one blob; the blobs stay until their room is needed.
+   */
+  release(holder: string, only?: Digest): void {
+    const holding = this.#holdings.get(holder)
+    if (holding === undefined) return
+    for (const digest of only === undefined ? [...holding] : [only]) {
+      if (!holding.delete(digest)) continue
       const count = (this.#holderCounts.get(digest) ?? 1) - 1
       if (count === 0) this.#holderCounts.delete(digest)
       else this.#holderCounts.set(digest, count)
     }
-    this.#holdings.delete(holder)
+    if (holding.size === 0) this.#holdings.delete(holder)
+  }
+
+  /** Who holds a blob, by the names given to `hold`. */
+  holdersOf(digest: Digest): readonly string[] {
+    if (!this.isHeld(digest)) return []
+    return [...this.#holdings].flatMap(([holder, held]) => (held.has(digest) ? [holder] : []))
+  }
+
+  usage(): BlobUsage {
+    const sum = (sizes: Iterable<number>): number => [...sizes].reduce((a, b) => a + b, 0)
+    const held = [...this.#sizes].filter(([digest]) => this.isHeld(digest))
+    return {
+      quotaBytes: this.#quotaBytes,
+      usedBytes: this.#usedBytes,
+      heldBytes: sum(held.map(([, sizeBytes]) => sizeBytes)),
+      blobs: this.#sizes.size,
+      partialBytes: sum([...this.#partials.values()].map(({ sizeBytes }) => sizeBytes)),
+      partials: this.#partials.size,
+      rottenBytes: sum(this.#rotten.values()),
+      rotten: this.#rotten.size,
+    }
   }
 
   isHeld(digest: Digest): boolean {
@@ -140,8 +200,13 @@ export class BlobStore {
     return [...this.#sizes].map(([digest, sizeBytes]) => ({ digest, sizeBytes }))
   }
 
+  /** Fetches that have not ended, in this process or an earlier one. */
+  partials(): readonly BlobEntry[] {
+    return [...this.#partials].map(([digest, { sizeBytes }]) => ({ digest, sizeBytes }))
+  }
+
   /** Adds a copy of a file. @throws CtdError DISK_QUOTA, DISK_FULL, BLOB_TOO_LARGE */
-  async addFile(path: string, options: AddOptions = {}): Promise<BlobEntry> {
+  async addFile(path: string, options: AddOptions = {}): Promise<AddedBlob> {
     const source = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const status = await source.stat()
@@ -153,7 +218,7 @@ export class BlobStore {
     }
   }
 
-  async addBytes(bytes: Uint8Array, options: AddOptions = {}): Promise<BlobEntry> {
+  async addBytes(bytes: Uint8Array, options: AddOptions = {}): Promise<AddedBlob> {
     this.#makeRoom(bytes.length)
     return this.addStream([bytes], options)
   }
@@ -162,7 +227,7 @@ export class BlobStore {
   async addStream(
     source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     options: AddOptions = {},
-  ): Promise<BlobEntry> {
+  ): Promise<AddedBlob> {
     const maxBytes = Math.min(options.maxBytes ?? Infinity, BLOB_LIMITS.blobBytes)
     const temporary = this.#temporaryPath()
     const hashes: Uint8Array[] = []
@@ -184,9 +249,10 @@ export class BlobStore {
       }
       const manifest = createManifest(sizeBytes, hashes)
       if (options.holder !== undefined) this.hold(options.holder, manifest.digest)
-      if (this.has(manifest.digest)) await this.#discard(temporary, sizeBytes)
-      else await this.#admit(temporary, manifest)
-      return { digest: manifest.digest, sizeBytes }
+      const isNew = !this.has(manifest.digest)
+      if (isNew) await this.#admit(temporary, manifest)
+      else await this.#discard(temporary, sizeBytes)
+      return { digest: manifest.digest, sizeBytes, isNew }
     } catch (error) {
       await this.#discard(temporary, sizeBytes)
       throw diskError(error)
@@ -220,6 +286,104 @@ export class BlobStore {
       await this.#discard(temporary, sizeBytes)
       throw diskError(error)
     }
+  }
+
+  /**
+   * Takes in a file by a hard link: no byte is copied, and the file and the blob are one. Whoever
+   * writes into that file later spoils the blob, which scrubbing finds.
+   *
+   * @throws CtdError NOT_A_FILE, CANNOT_LINK, DISK_QUOTA, BLOB_TOO_LARGE, BLOB_CHANGED
+   */
+  async linkFile(path: string, options: AddOptions = {}): Promise<AddedBlob> {
+    const source = await realpath(path)
+    const status = await stat(source)
+    if (!status.isFile()) throw new CtdError('NOT_A_FILE', `not a regular file: ${path}`)
+    const maxBytes = Math.min(options.maxBytes ?? Infinity, BLOB_LIMITS.blobBytes)
+    if (status.size > maxBytes) throw tooLarge(maxBytes)
+    const temporary = this.#temporaryPath()
+    this.#take(status.size)
+    try {
+      await link(source, temporary).catch((cause: unknown) => {
+        throw new CtdError('CANNOT_LINK', `${path} cannot be linked into the blob store`, {
+          cause,
+          hint: 'it lies on another file system, or is not yours: leave out --no-copy',
+        })
+      })
+      const manifest = await manifestOfFile(temporary, status.size, options.signal)
+      if (options.holder !== undefined) this.hold(options.holder, manifest.digest)
+      const isNew = !this.has(manifest.digest)
+      if (isNew) await this.#admit(temporary, manifest)
+      else await this.#discard(temporary, status.size)
+      return { digest: manifest.digest, sizeBytes: status.size, isNew }
+    } catch (error) {
+      await this.#discard(temporary, status.size)
+      throw diskError(error)
+    }
+  }
+
+  /**
+   * Reads a blob again from the disk and compares every piece with the manifest.
+   *
+   * @param pace - awaited before each piece with its size; keeps the disk free for others
+   * @returns the pieces that are not what they were, all of them where the file is gone
+   * @throws CtdError BLOB_UNKNOWN
+   */
+  async rottenPieces(
+    digest: Digest,
+    pace: (bytes: number) => Promise<void>,
+  ): Promise<readonly number[]> {
+    this.size(digest)
+    const bad: number[] = []
+    const bytes = await readFile(this.#pathOf(digest) + MANIFEST_SUFFIX).catch(() => undefined)
+    if (bytes === undefined || digestOf(bytes) !== digest) return [0]
+    const manifest = parseManifest(new Uint8Array(bytes))
+    const file = await open(this.#pathOf(digest), constants.O_RDONLY).catch(() => undefined)
+    if (file === undefined) return Array.from({ length: manifest.pieceCount }, (_, i) => i)
+    try {
+      const buffer = Buffer.alloc(BLOB_LIMITS.pieceBytes)
+      for (let i = 0; i < manifest.pieceCount && this.has(digest); i++) {
+        const length = pieceBytesOf(manifest, i)
+        await pace(length)
+        // A disk may also refuse to read: that is rot like any other.
+        const { bytesRead } = await file
+          .read(buffer, 0, length, i * BLOB_LIMITS.pieceBytes)
+          .catch(() => ({ bytesRead: 0 }))
+        if (!isPiece(manifest, i, buffer.subarray(0, bytesRead))) bad.push(i)
+      }
+    } finally {
+      await file.close()
+    }
+    return bad
+  }
+
+  /** Puts a rotten blob where nobody reads it; it counts until it is dropped or its room needed. */
+  async setAside(digest: Digest): Promise<void> {
+    const sizeBytes = this.#sizes.get(digest)
+    if (sizeBytes === undefined) return
+    const path = this.#pathOf(digest)
+    this.#sizes.delete(digest)
+    this.#usedBytes -= sizeBytes
+    try {
+      await rename(path, join(this.#dir, ROTTEN, digest))
+      if (!this.#rotten.has(digest)) this.#usedBytes += sizeBytes
+      this.#rotten.set(digest, sizeBytes)
+    } catch {
+      // Its file is gone: there is nothing to set aside.
+    }
+    await rm(path + MANIFEST_SUFFIX, { force: true })
+  }
+
+  /** Blobs that were set aside. */
+  rotten(): readonly BlobEntry[] {
+    return [...this.#rotten].map(([digest, sizeBytes]) => ({ digest, sizeBytes }))
+  }
+
+  async dropRotten(digest: Digest): Promise<void> {
+    const sizeBytes = this.#rotten.get(digest)
+    if (sizeBytes === undefined) return
+    this.#rotten.delete(digest)
+    this.#usedBytes -= sizeBytes
+    await rm(join(this.#dir, ROTTEN, digest), { force: true })
   }
 
   /** All bytes of a small blob. @throws CtdError BLOB_UNKNOWN, BLOB_TOO_LARGE */
@@ -345,6 +509,12 @@ export class BlobStore {
       this.#sizes.set(digest, sizeBytes)
       this.#usedBytes += sizeBytes
     }
+    for (const name of await readdir(join(this.#dir, ROTTEN))) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue
+      const { size } = await stat(join(this.#dir, ROTTEN, name))
+      this.#rotten.set(parseDigest(name), size)
+      this.#usedBytes += size
+    }
     for (const name of await readdir(join(this.#dir, PARTIAL))) {
       if (!/^[0-9a-f]{64}$/.test(name)) continue
       const digest = parseDigest(name)
@@ -386,7 +556,13 @@ export class BlobStore {
     if (missingBytes <= 0) return
     const partials: Digest[] = []
     const blobs: Digest[] = []
+    const rotten: Digest[] = []
     let freedBytes = 0
+    for (const [digest, size] of this.#rotten) {
+      if (freedBytes >= missingBytes) break
+      rotten.push(digest)
+      freedBytes += size
+    }
     for (const [digest, { sizeBytes: size, opening, partial }] of this.#partials) {
       if (freedBytes >= missingBytes) break
       if (opening > 0 || partial?.isOpen === true || this.isHeld(digest)) continue
@@ -400,6 +576,7 @@ export class BlobStore {
       freedBytes += size
     }
     if (freedBytes < missingBytes) this.#refuseRoom(sizeBytes)
+    for (const digest of rotten) this.#evictRotten(digest)
     for (const digest of partials) this.#evictPartial(digest)
     for (const digest of blobs) this.#evict(digest)
   }
@@ -410,6 +587,12 @@ export class BlobStore {
     this.#sizes.delete(digest)
     rmSync(this.#pathOf(digest) + MANIFEST_SUFFIX, { force: true })
     rmSync(this.#pathOf(digest), { force: true })
+  }
+
+  #evictRotten(digest: Digest): void {
+    this.#usedBytes -= this.#rotten.get(digest) ?? 0
+    this.#rotten.delete(digest)
+    rmSync(join(this.#dir, ROTTEN, digest), { force: true })
   }
 
   #evictPartial(digest: Digest): void {
@@ -424,7 +607,7 @@ export class BlobStore {
       'DISK_QUOTA',
       `${sizeBytes} more bytes would exceed the storage quota of ${this.#quotaBytes} bytes`,
       {
-        hint: 'raise the storage quota in the configuration, or remove results no longer needed',
+        hint: 'see what takes the quota: ctd du    free some: ctd rm, ctd unpin    or raise diskMiB',
         fields: { sizeBytes, usedBytes: this.#usedBytes, quotaBytes: this.#quotaBytes },
       },
     )
@@ -452,6 +635,31 @@ export class BlobStore {
 function tooLarge(maxBytes: number): CtdError {
   return new CtdError('BLOB_TOO_LARGE', `the blob is larger than ${maxBytes} bytes`, {
     fields: { maxBytes },
+  })
+}
+
+/** @throws CtdError BLOB_CHANGED where the file grows or shrinks meanwhile */
+async function manifestOfFile(
+  path: string,
+  sizeBytes: number,
+  signal: AbortSignal | undefined,
+): Promise<Manifest> {
+  const hashes: Uint8Array[] = []
+  let readBytes = 0
+  const file = await open(path, constants.O_RDONLY)
+  try {
+    for await (const piece of repiece(piecesOf(file))) {
+      signal?.throwIfAborted()
+      readBytes += piece.length
+      if (readBytes > sizeBytes) break
+      hashes.push(sha256(piece))
+    }
+  } finally {
+    await file.close()
+  }
+  if (readBytes === sizeBytes) return createManifest(sizeBytes, hashes)
+  throw new CtdError('BLOB_CHANGED', 'the file was written to while it was read', {
+    hint: 'add it again once nobody writes to it',
   })
 }
 

@@ -3,30 +3,41 @@
  * names the folder.
  */
 import { constants } from 'node:fs'
-import { chmod, copyFile, link, lstat, mkdir, opendir } from 'node:fs/promises'
+import { chmod, copyFile, link, lstat, mkdir, open, opendir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { assertPath, badFolder, encodeFolder, FOLDER_LIMITS, parseFolder } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
 import type { Digest } from '../wire/ids.js'
-import { diskError } from '../errors.js'
-import type { AddOptions, BlobEntry, BlobStore } from './blob-store.js'
+import { diskError, errorCode } from '../errors.js'
+import type { AddedBlob, AddOptions, BlobStore } from './blob-store.js'
 
-export interface FolderEntry extends BlobEntry {
+export interface FolderEntry extends AddedBlob {
   readonly files: readonly FolderFile[]
 }
 
-/** Adds every file below `dir` and the list of them. @throws CtdError BAD_FOLDER, DISK_QUOTA */
+export interface AddFolderOptions extends Pick<AddOptions, 'signal' | 'holder'> {
+  /** Hard links instead of copies; see `BlobStore.linkFile`. */
+  readonly link?: boolean
+}
+
+/**
+ * Adds every file below `dir` and the list of them.
+ * @throws CtdError BAD_FOLDER, DISK_QUOTA, CANNOT_LINK
+ */
 export async function addFolder(
   store: BlobStore,
   dir: string,
-  options: Pick<AddOptions, 'signal' | 'holder'> = {},
+  options: AddFolderOptions = {},
 ): Promise<FolderEntry> {
   const files: FolderFile[] = []
+  const add = (path: string): Promise<AddedBlob> =>
+    options.link === true ? store.linkFile(path, options) : store.addFile(path, options)
   for await (const path of walk(dir, '', 0)) {
     options.signal?.throwIfAborted()
     if (files.length >= FOLDER_LIMITS.files) throw badFolder('it has too many files')
     assertPath(path)
-    files.push({ path, ...(await store.addFile(join(dir, path), options)) })
+    const { digest, sizeBytes } = await add(join(dir, path))
+    files.push({ path, digest, sizeBytes })
   }
   const bytes = encodeFolder(files)
   return { ...(await store.addBytes(bytes, options)), files: parseFolder(bytes) }
@@ -35,6 +46,35 @@ export async function addFolder(
 /** The files of a folder that the store holds. @throws CtdError BLOB_UNKNOWN, BAD_FOLDER */
 export async function readFolder(store: BlobStore, digest: Digest): Promise<readonly FolderFile[]> {
   return parseFolder(await store.readBytes(digest, FOLDER_LIMITS.bytes))
+}
+
+const LINE_START = '{"path":'
+
+/**
+ * The files of a blob that is the listing of a folder, undefined for any other blob. A file of that
+ * very form is taken for a folder; there are no such files but listings.
+ *
+ * @throws CtdError BLOB_UNKNOWN
+ */
+export async function folderFiles(
+  store: BlobStore,
+  digest: Digest,
+): Promise<readonly FolderFile[] | undefined> {
+  const sizeBytes = store.size(digest)
+  if (sizeBytes === 0 || sizeBytes > FOLDER_LIMITS.bytes) return undefined
+  const file = await open(store.path(digest), constants.O_RDONLY)
+  try {
+    const { buffer } = await file.read(Buffer.alloc(LINE_START.length), 0, LINE_START.length, 0)
+    if (buffer.toString('latin1') !== LINE_START) return undefined
+  } finally {
+    await file.close()
+  }
+  try {
+    return await readFolder(store, digest)
+  } catch (error) {
+    if (errorCode(error) === 'BAD_FOLDER') return undefined
+    throw error
+  }
 }
 
 /**

@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingMessage, RequestOptions } from 'node:http'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import type { AddedView } from '../api/blob-port.js'
 import { CtdError } from '../errors.js'
 
 /** Largest JSON answer that is read. */
@@ -41,11 +42,52 @@ export class ApiClient {
     return await readJson<T>(await this.#send({ path, method: 'POST', headers }, bytes, signal))
   }
 
+  /** The JSON answer of a PUT with a JSON body. @throws CtdError as `get` */
+  async put<T>(path: string, body: unknown): Promise<T> {
+    const bytes = Buffer.from(JSON.stringify(body))
+    const headers = { 'content-type': 'application/json', 'content-length': String(bytes.length) }
+    return await readJson<T>(await this.#send({ path, method: 'PUT', headers }, bytes, undefined))
+  }
+
+  /** The JSON answer of a DELETE. @throws CtdError as `get` */
+  async delete<T>(path: string): Promise<T> {
+    return await readJson<T>(await this.#send({ path, method: 'DELETE' }, undefined, undefined))
+  }
+
+  /**
+   * Work that tells of its progress: lines of `{"progress"}`, then one of `{"result"}` or
+   * `{"problem"}`.
+   *
+   * @throws CtdError as `get`, CONNECTION_LOST where the daemon left before the end
+   */
+  async work<P, R>(
+    path: string,
+    body: unknown,
+    onProgress: (progress: P) => void,
+    signal: AbortSignal,
+  ): Promise<R> {
+    const bytes = Buffer.from(JSON.stringify(body))
+    const headers = { 'content-type': 'application/json', 'content-length': String(bytes.length) }
+    const response = await this.#send({ path, method: 'POST', headers }, bytes, signal)
+    response.setEncoding('utf8')
+    for await (const text of linesOf(response)) {
+      const line = JSON.parse(text) as {
+        readonly progress?: P
+        readonly result?: R
+        readonly problem?: Record<string, unknown>
+      }
+      if (line.progress !== undefined) onProgress(line.progress)
+      if (line.result !== undefined) return line.result
+      if (line.problem !== undefined)
+        throw problemError(line.problem, Number(line.problem['status']))
+    }
+    throw new CtdError('CONNECTION_LOST', 'the daemon left before it was done', {
+      hint: 'what was verified is kept: start the daemon and run the command again',
+    })
+  }
+
   /** Uploads bytes. @throws CtdError as `get` */
-  async upload(
-    bytes: Readable,
-    signal?: AbortSignal,
-  ): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
+  async upload(bytes: Readable, signal?: AbortSignal): Promise<AddedView> {
     const headers = { 'content-type': 'application/octet-stream' }
     const options = { path: '/v1/blobs', method: 'POST', headers }
     return await readJson(await this.#send(options, bytes, signal))
@@ -133,6 +175,18 @@ function explainConnection(error: Error, socketPath: string): Error {
   return error
 }
 
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  let rest = ''
+  for await (const chunk of response) {
+    rest += String(chunk)
+    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
+      yield rest.slice(0, end)
+      rest = rest.slice(end + 1)
+    }
+    if (rest.length > ANSWER_BYTES_MAX) return
+  }
+}
+
 async function readText(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   let size = 0
@@ -158,6 +212,10 @@ async function readProblem(response: IncomingMessage, status: number): Promise<C
   } catch {
     // Not our document; the status says what there is to say.
   }
+  return problemError(problem, status)
+}
+
+function problemError(problem: Readonly<Record<string, unknown>>, status: number): CtdError {
   const { code, detail, hint } = problem
   return new CtdError(
     typeof code === 'string' ? code : 'INTERNAL',

@@ -9,6 +9,8 @@ import { CtdError, errorMessage } from '../errors.js'
 import { createContext, environment } from './context.js'
 import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
+import type { AddFlags } from './blob-add.js'
+import type { GetFlags } from './blob-get.js'
 import type { ResultsFlags } from './results.js'
 import type { RepFlags } from './rep.js'
 import type { StartFlags } from './start.js'
@@ -62,6 +64,7 @@ function createProgram(setExitCode: SetExitCode): Command {
   addNodeCommands(add, act)
   addJobCommands(add, act)
   addSubmitCommands(add, setExitCode)
+  addBlobCommands(add, act)
   addHelpCommand(program)
   return program
 }
@@ -205,6 +208,69 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
     const context = createContext(run.optsWithGlobals<GlobalOptions>())
     setExitCode(await runCommand(context, args, run.opts<RunFlags>()))
   })
+}
+
+function addBlobCommands(add: Add, act: Act): void {
+  const digest = ['<digest>', 'digest or CID of a blob, or how its digest begins'] as const
+  const adding = add('add', 'keep a file or folder and offer it to peers by its digest')
+    .argument('<path>', 'file or folder')
+    .option('--name <name>', 'what to call it (default: the name of the file)')
+    .option('--no-copy', 'hard links instead of copies; whoever writes into the file spoils it')
+    .option('--no-pin', 'do not keep it: it goes when its room is needed')
+  adding.action(
+    act(async (context, path = '') => {
+      const { addCommand } = await import('./blob-add.js')
+      return await addCommand(context, path, adding.opts<AddFlags>())
+    }),
+  )
+  const getting = add('get', 'fetch a file or folder from peers by its digest')
+    .argument('<digest>', 'digest or CID')
+    .option('--out <path>', 'where to write it (default: the first 12 characters of the digest)')
+    .option('--from <peer>', 'ask this peer first')
+    .option('--force', 'replace what is there')
+    .option('--pin', 'keep it, and offer it to peers')
+  getting.action(
+    act(async (context, name = '') => {
+      const { getCommand } = await import('./blob-get.js')
+      return await getCommand(context, name, getting.opts<GetFlags>())
+    }),
+  )
+  const listing = add('ls', 'what is pinned here, or all about one blob')
+    .argument('[digest]', digest[1])
+    .option('--all', 'every blob, also of jobs and of the cache')
+  listing.action(
+    act(async (context, name) => {
+      const { lsCommand } = await import('./blobs.js')
+      return await lsCommand(context, name, listing.opts())
+    }),
+  )
+  const pinning = add('pin', 'keep a blob, whatever room is needed')
+    .argument(...digest)
+    .option('--name <name>', 'what to call it')
+  pinning.action(
+    act(async (context, name = '') => {
+      const { pinCommand } = await import('./blobs.js')
+      return await pinCommand(context, name, pinning.opts())
+    }),
+  )
+  add('unpin', 'let go of a blob; it goes when its room is needed')
+    .argument(...digest)
+    .action(
+      act(async (context, name = '') => (await import('./blobs.js')).unpinCommand(context, name)),
+    )
+  const removing = add('rm', 'remove blobs that no job needs, and offer them no longer').argument(
+    '<digest...>',
+    digest[1],
+  )
+  removing.action(
+    act(async (context) => (await import('./blobs.js')).rmCommand(context, removing.args)),
+  )
+  add('du', 'what takes the storage quota').action(
+    act(async (context) => await (await import('./blobs.js')).duCommand(context)),
+  )
+  add('scrub', 'read every blob again and mend what has rotted').action(
+    act(async (context) => await (await import('./blobs.js')).scrubCommand(context)),
+  )
 }
 
 function addHelpCommand(program: Command): void {

@@ -50,6 +50,8 @@ const BY_CODE: Readonly<Record<string, number>> = {
   FILE_NOT_FOUND: EXIT.notFound,
   JOB_UNKNOWN: EXIT.notFound,
   PEER_NOT_FOUND: EXIT.notFound,
+  BLOB_UNKNOWN: EXIT.notFound,
+  BLOB_UNAVAILABLE: EXIT.notFound,
 }
 
 /** Codes of jobs that found no peers, and of those whose replicas were not enough of one mind. */

@@ -45,7 +45,11 @@ async function uploadFolder(client: ApiClient, folder: string): Promise<string> 
   return (await client.post<{ digest: string }>('/v1/folders', entries)).digest
 }
 
-async function listFiles(folder: string, under: string, depth: number): Promise<string[]> {
+/**
+ * Paths of all files below a folder.
+ * @throws CtdError FOLDER_TOO_DEEP, FOLDER_SPECIAL, FOLDER_TOO_LARGE
+ */
+export async function listFiles(folder: string, under: string, depth: number): Promise<string[]> {
   if (depth > FOLDER_DEPTH_MAX) throw new CtdError('FOLDER_TOO_DEEP', `${folder} nests too deep`)
   const found: string[] = []
   for await (const entry of await opendir(join(folder, under))) {

@@ -129,13 +129,28 @@ export async function walkPeers(node: DhtNode, signal: AbortSignal): Promise<rea
   return [...found.values()]
 }
 
-/** Announces to the DHT that this peer serves a blob. kad-dht renews it while the node runs. */
+/**
+ * Announces to the DHT that this peer serves a blob. kad-dht renews it while the node runs.
+ *
+ * @returns to how many other peers the record was handed; they do not answer
+ */
 export async function provideBlob(
   node: DhtNode,
   digest: Digest,
   signal: AbortSignal,
-): Promise<void> {
-  await drain(node.services.dht.provide(cidOf(digest), { signal: deadline(signal) }), () => {})
+): Promise<number> {
+  const holders = new Set<string>()
+  const query = node.services.dht.provide(cidOf(digest), { signal: deadline(signal) })
+  await drain(query, (event) => {
+    if (event.name !== 'PEER_RESPONSE' || event.messageName !== 'ADD_PROVIDER') return
+    holders.add(event.from.toString())
+  })
+  return holders.size
+}
+
+/** Ends the renewal of an announcement. */
+export async function withdrawBlob(node: DhtNode, digest: Digest): Promise<void> {
+  await node.services.dht.cancelReprovide(cidOf(digest))
 }
 
 /** Peers that announced a blob, in the order found. */

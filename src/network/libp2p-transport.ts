@@ -13,7 +13,14 @@ import type { Digest, PeerId } from '../wire/ids.js'
 import { ipOf, parseAddress, peerIdInAddress, prefixOfIp, toPeerId } from './address.js'
 import { createByteStream } from './byte-stream.js'
 import { CONTROL_PROTOCOL, askOver } from './control-protocol.js'
-import { findBlobProviders, getRecord, provideBlob, putRecord, walkPeers } from './dht.js'
+import {
+  findBlobProviders,
+  getRecord,
+  provideBlob,
+  putRecord,
+  walkPeers,
+  withdrawBlob,
+} from './dht.js'
 import { BLOB_PROTOCOL, InboundStreams } from './inbound-streams.js'
 import { createNode } from './libp2p-node.js'
 import type { Libp2pTransportOptions, NetworkNode } from './libp2p-node.js'
@@ -200,7 +207,11 @@ class Libp2pTransport implements Transport {
     return [...new Set([...this.connectedPeers(), ...walked])]
   }
 
-  provide(digest: Digest, signal: AbortSignal): Promise<void> {
+  async withdraw(digest: Digest): Promise<void> {
+    await withdrawBlob(this.#running(), digest)
+  }
+
+  provide(digest: Digest, signal: AbortSignal): Promise<number> {
     return provideBlob(this.#running(), digest, this.#limited(signal))
   }
 

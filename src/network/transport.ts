@@ -95,8 +95,13 @@ export interface Transport {
   /** Peers that answered while walking the DHT, together with the connected ones; not self. */
   dhtPeers(signal: AbortSignal): Promise<readonly PeerId[]>
 
-  /** Announces that this peer serves a blob; renewed daily by the implementation. */
-  provide(digest: Digest, signal: AbortSignal): Promise<void>
+  /**
+   * Announces that this peer serves a blob; renewed daily by the implementation.
+   * @returns how many other peers took the record
+   */
+  provide(digest: Digest, signal: AbortSignal): Promise<number>
+  /** Renews an announcement no longer; others forget it within two days. */
+  withdraw(digest: Digest): Promise<void>
   /** Peers that announced a blob, at most 20, not self. */
   findProviders(digest: Digest, signal: AbortSignal): Promise<readonly PeerId[]>
 }

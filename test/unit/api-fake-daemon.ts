@@ -7,6 +7,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type {
+  AddedFolderView,
+  AddedView,
+  BlobDetailView,
+  BlobPort,
+  BlobView,
+  FetchedView,
+  FetchProgressView,
+  StorageView,
+} from '../../src/api/blob-port.js'
+import type {
   DaemonEvent,
   DaemonPort,
   JobView,
@@ -18,7 +28,12 @@ import type {
 } from '../../src/api/daemon-port.js'
 import { createApiServer } from '../../src/api/server.js'
 import type { ApiServerOptions } from '../../src/api/server.js'
+import type { ScrubReport } from '../../src/blob/scrubber.js'
 import { CtdError } from '../../src/errors.js'
+import { cidOf, parseBlobName } from '../../src/wire/cid.js'
+import { smallBlobDigest } from '../../src/wire/folder.js'
+import { parseDigest } from '../../src/wire/ids.js'
+import type { Digest } from '../../src/wire/ids.js'
 
 export const JOB_ID = 'ab12'.repeat(16)
 export const PEER_A = '12D3KooWAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAaaaa'
@@ -134,11 +149,133 @@ export function makePeer(change: Partial<PeerView> = {}): PeerView {
   }
 }
 
+/** A blob store in memory, whose folders are lists of paths. */
+export class FakeBlobs implements BlobPort {
+  readonly bytes = new Map<string, Buffer>()
+  readonly folders: Array<ReadonlyArray<{ path: string; digest: string }>> = []
+  readonly pins = new Map<string, string>()
+  /** Digests that only other peers have. */
+  readonly remote = new Map<string, Buffer>()
+  readonly removed: string[] = []
+  heldBy: readonly string[] = []
+  scrubReport: ScrubReport = { blobs: 2, bytes: 300, rotten: [], endedMs: 0 }
+  fetchFrom: string | undefined
+
+  async add(bytes: Readable): Promise<AddedView> {
+    const chunks: Buffer[] = []
+    for await (const chunk of bytes) chunks.push(Buffer.from(chunk))
+    const all = Buffer.concat(chunks)
+    const digest = smallBlobDigest(all)
+    const isNew = !this.bytes.has(digest)
+    this.bytes.set(digest, all)
+    return { digest, cid: cidOf(digest), sizeBytes: all.length, pieces: 1, isNew }
+  }
+  async addFolder(entries: ReadonlyArray<{ path: string; digest: string }>) {
+    this.folders.push(entries)
+    const digest = parseDigest('f'.repeat(64))
+    this.bytes.set(digest, Buffer.from(JSON.stringify(entries)))
+    return { digest, cid: cidOf(digest) }
+  }
+  async link(path: string): Promise<AddedFolderView> {
+    const added = await this.add(Readable.from([Buffer.from(path)]))
+    return { ...added, files: 1, totalBytes: added.sizeBytes, totalPieces: 1, knownPieces: 0 }
+  }
+  async list(): Promise<readonly BlobView[]> {
+    return [...this.bytes.keys()].map((digest) => this.#view(digest))
+  }
+  async view(name: string): Promise<BlobDetailView> {
+    return { ...this.#view(this.#find(name)), entries: [] }
+  }
+  async fetch(
+    name: string,
+    from: string | undefined,
+    onProgress: (progress: FetchProgressView) => void,
+  ): Promise<FetchedView> {
+    const digest = parseBlobName(name)
+    this.fetchFrom = from
+    const bytes = this.remote.get(digest) ?? this.bytes.get(digest)
+    if (bytes === undefined) {
+      throw new CtdError('BLOB_UNAVAILABLE', 'no peer gave it', { hint: 'ask again later' })
+    }
+    const totalBytes = bytes.length
+    onProgress({ doneBytes: 0, totalBytes, sources: 1 })
+    this.bytes.set(digest, bytes)
+    const peers = [{ peer: PEER_B, bytes: totalBytes }]
+    return { digest, kind: 'file', totalBytes, fetchedBytes: totalBytes, peers }
+  }
+  async read(name: string): Promise<Readable> {
+    return Readable.from([this.bytes.get(this.#find(name)) ?? Buffer.alloc(0)])
+  }
+  async pin(name: string, label: string): Promise<BlobView> {
+    const digest = this.#find(name)
+    this.pins.set(digest, label)
+    return this.#view(digest)
+  }
+  async unpin(name: string): Promise<BlobView> {
+    const digest = this.#find(name)
+    if (!this.pins.delete(digest)) throw new CtdError('NOT_PINNED', 'it is not pinned')
+    return this.#view(digest)
+  }
+  async remove(name: string) {
+    const digest = this.#find(name)
+    if (this.heldBy.length > 0) {
+      throw new CtdError('BLOB_HELD', `it is held by ${this.heldBy.join(', ')}`, { hint: 'ctd ps' })
+    }
+    const freedBytes = this.bytes.get(digest)?.length ?? 0
+    this.bytes.delete(digest)
+    this.removed.push(digest)
+    return { digest, freedBytes }
+  }
+  async storage(): Promise<StorageView> {
+    return STORAGE
+  }
+  async scrub(onProgress: (progress: { doneBytes: number; totalBytes: number }) => void) {
+    onProgress({ doneBytes: 1, totalBytes: 2 })
+    return this.scrubReport
+  }
+  #find(name: string): Digest {
+    const found = [...this.bytes.keys()].find((digest) => digest.startsWith(name))
+    if (found === undefined) throw new CtdError('BLOB_UNKNOWN', 'not here', { hint: 'ctd ls' })
+    return parseDigest(found)
+  }
+  #view(digest: string): BlobView {
+    const sizeBytes = this.bytes.get(digest)?.length ?? 0
+    return {
+      digest,
+      cid: cidOf(parseDigest(digest)),
+      kind: 'file',
+      sizeBytes,
+      totalBytes: sizeBytes,
+      files: 1,
+      name: this.pins.get(digest) ?? '',
+      isPinned: this.pins.has(digest),
+      addedMs: null,
+      isProvided: false,
+      heldBy: this.heldBy,
+    }
+  }
+}
+
+export const STORAGE: StorageView = {
+  quotaBytes: 1024 ** 3,
+  usedBytes: 256 * 1024 ** 2,
+  blobs: 2,
+  pins: 1,
+  pinnedBytes: 128 * 1024 ** 2,
+  heldBytes: 0,
+  cacheBytes: 128 * 1024 ** 2,
+  partials: 0,
+  partialBytes: 0,
+  rotten: 0,
+  rottenBytes: 0,
+  freeDiskBytes: 10 * 1024 ** 3,
+  scrubbed: null,
+}
+
 export class FakeDaemon implements DaemonPort {
   evidenceBytes: Uint8Array | undefined = Uint8Array.of(4, 5)
   readonly submitted: Array<TrainRequest | RunRequest> = []
-  readonly blobs = new Map<string, Buffer>()
-  readonly folders: Array<ReadonlyArray<{ path: string; digest: string }>> = []
+  readonly blobs = new FakeBlobs()
   readonly artifacts = new Map<string, string>([
     ['model.safetensors', 'weights'],
     ['logs/eval.json', '{"accuracy":0.9}'],
@@ -203,18 +340,6 @@ export class FakeDaemon implements DaemonPort {
   }
   async node(): Promise<NodeView> {
     return NODE
-  }
-  async addBlob(bytes: Readable): Promise<{ digest: string; sizeBytes: number }> {
-    const chunks: Buffer[] = []
-    for await (const chunk of bytes) chunks.push(Buffer.from(chunk))
-    const all = Buffer.concat(chunks)
-    const digest = createHash('sha256').update(all).digest('hex')
-    this.blobs.set(digest, all)
-    return { digest, sizeBytes: all.length }
-  }
-  async addFolder(entries: ReadonlyArray<{ path: string; digest: string }>) {
-    this.folders.push(entries)
-    return { digest: 'f'.repeat(64) }
   }
   subscribe(listener: (event: DaemonEvent) => void): () => void {
     this.listeners.add(listener)

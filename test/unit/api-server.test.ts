@@ -255,7 +255,7 @@ test('POST /v1/blobs streams bytes in and answers with their digest', async () =
   const answer = await ask(fake.socketPath, '/v1/blobs', { bytes: Readable.from([bytes]) })
   assert.equal(answer.status, 201)
   assert.equal(answer.json.sizeBytes, 90_000)
-  assert.deepEqual(fake.daemon.blobs.get(answer.json.digest), bytes)
+  assert.deepEqual(fake.daemon.blobs.bytes.get(answer.json.digest), bytes)
 })
 
 test('an upload above the limit is 413, announced or not', async () => {
@@ -293,6 +293,11 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/results',
     '/submit-job',
     '/v1/blobs',
+    '/v1/blobs/link',
+    '/v1/blobs/{digest}',
+    '/v1/blobs/{digest}/bytes',
+    '/v1/blobs/{digest}/fetch',
+    '/v1/blobs/{digest}/pin',
     '/v1/events',
     '/v1/folders',
     '/v1/health',
@@ -307,6 +312,8 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/node',
     '/v1/peers',
     '/v1/peers/{peer}/reputation',
+    '/v1/storage',
+    '/v1/storage/scrub',
   ])
   const body = json.paths['/submit-job'].post.requestBody.content['application/json'].schema
   assert.deepEqual(body.required, ['model', 'dataset', 'epochs'])

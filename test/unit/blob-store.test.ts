@@ -74,7 +74,7 @@ test('blobs survive reopening and half-written ones do not', async () => {
   await rm(`${store.path(orphan.digest)}.manifest`)
   await writeFile(join(dir, 'tmp', '1'), 'half')
   const again = await BlobStore.open(dir, { quotaBytes: 64 * MIB })
-  assert.deepEqual(again.list(), [whole])
+  assert.deepEqual(again.list(), [{ digest: whole.digest, sizeBytes: MIB }])
   assert.equal(again.usedBytes, MIB)
   assert.deepEqual(await readdir(join(dir, 'tmp')), [])
   await assert.rejects(stat(store.path(torn.digest)), { code: 'ENOENT' })
@@ -251,7 +251,7 @@ test('DISK_QUOTA is thrown rather than a held blob removed, until its holder let
   await assert.rejects(store.addBytes(randomBytes(2 * MIB)), { code: 'DISK_QUOTA' })
   store.release('job 2')
   const next = await store.addBytes(randomBytes(2 * MIB))
-  assert.deepEqual(store.list(), [next])
+  assert.deepEqual(store.list(), [{ digest: next.digest, sizeBytes: 2 * MIB }])
   assert.equal(store.has(free.digest), false)
 })
 

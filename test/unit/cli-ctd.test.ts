@@ -82,7 +82,7 @@ test('train uploads the data set, tells id and estimate, follows, and ends with 
   assert.equal(code, 0, err)
   const [request] = fake.daemon.submitted
   assert.ok(request?.kind === 'train')
-  assert.equal(fake.daemon.blobs.get(request.dataset)?.toString(), 'text,label\ngood,1\n')
+  assert.equal(fake.daemon.blobs.bytes.get(request.dataset)?.toString(), 'text,label\ngood,1\n')
   assert.deepEqual(
     { ...request, dataset: '' },
     { kind: 'train', model: 'bert-tiny', dataset: '', epochs: 5, shards: 2, seed: '7' },
@@ -129,7 +129,7 @@ test('run --detach --json uploads inputs and folders, and prints nothing but JSO
     },
   ])
   assert.deepEqual(
-    fake.daemon.folders.at(-1)?.map(({ path }) => path),
+    fake.daemon.blobs.folders.at(-1)?.map(({ path }) => path),
     ['lib/a.py', 'main.py'],
   )
 })
