@@ -1,6 +1,7 @@
 /**
- * Serves held blobs to peers: the handler of inbound blob streams. Bounded in streams, in idle
- * time, in requests per stream and in bytes per second.
+ * Serves blobs to peers: the handler of inbound blob streams. A blob that is still being fetched is
+ * served too, as far as it is verified, and askers are told of what comes to it. Bounded in
+ * streams, in idle time, in requests per stream and in bytes per second.
  */
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
@@ -9,28 +10,47 @@ import type { Digest, PeerId } from '../wire/ids.js'
 import type { ByteStream } from '../network/transport.js'
 import { BandwidthLimiter } from './bandwidth-limiter.js'
 import {
-  ANSWER,
   DIGEST_BYTES,
+  FRAME,
+  FRAME_HEADER_BYTES,
   MANIFEST_REQUEST,
   REQUEST_BYTES,
   decodeRequest,
-  encodeAnswerHeader,
+  encodeFrame,
+  encodeHave,
+  setFrameHeader,
   withDeadline,
 } from './blob-protocol.js'
 import type { BlobStore } from './blob-store.js'
 import { BLOB_LIMITS } from './limits.js'
 import { pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
+import type { PartialBlob } from './partial-blob.js'
 
 export interface BlobServerOptions {
   readonly maxUploadBytesPerSecond?: number
   /** Whether a peer may have a blob; everybody may have everything where absent. */
   readonly mayServe?: (digest: Digest, peer: PeerId) => boolean
+  /**
+   * Whose upload it is: flows share the upload rate equally. Each peer is one where absent; the
+   * job for whose sake the blob is held is another choice.
+   */
+  readonly flowOf?: (digest: Digest, peer: PeerId) => string
+}
+
+/** What one stream serves from. */
+interface Served {
+  readonly manifest: Manifest
+  readonly file: FileHandle
+  /** Absent for a whole blob. */
+  readonly partial: PartialBlob | undefined
+  readonly flow: string
 }
 
 export class BlobServer {
   readonly #store: BlobStore
   readonly #mayServe: (digest: Digest, peer: PeerId) => boolean
+  readonly #flowOf: (digest: Digest, peer: PeerId) => string
   readonly #upload: BandwidthLimiter
   readonly #stopping = new AbortController()
   #streams = 0
@@ -39,6 +59,7 @@ export class BlobServer {
   constructor(components: { readonly store: BlobStore }, options: BlobServerOptions = {}) {
     this.#store = components.store
     this.#mayServe = options.mayServe ?? (() => true)
+    this.#flowOf = options.flowOf ?? ((_, peer) => peer)
     this.#upload = new BandwidthLimiter(options.maxUploadBytesPerSecond ?? Infinity)
   }
 
@@ -54,48 +75,116 @@ export class BlobServer {
 
   /** To be given to `Transport.onStream`. */
   readonly serve = async (stream: ByteStream, from: PeerId): Promise<void> => {
-    if (this.#streams >= BLOB_LIMITS.serveStreams) return refuse(stream, ANSWER.BUSY)
+    if (this.#streams >= BLOB_LIMITS.serveStreams) return refuse(stream, FRAME.BUSY)
+    if (this.#upload.backlogMs > BLOB_LIMITS.serveBacklogMs) return refuse(stream, FRAME.BUSY)
     this.#streams += 1
     try {
       const head = stream.read(DIGEST_BYTES)
       const digest = parseDigest(toHex(await withDeadline(stream, BLOB_LIMITS.serveIdleMs, head)))
-      if (!this.#store.has(digest) || !this.#mayServe(digest, from)) {
-        return await refuse(stream, ANSWER.UNKNOWN_BLOB)
-      }
-      const manifest = await this.#store.readManifest(digest)
-      const file = await open(this.#store.path(digest))
+      const served = this.#mayServe(digest, from) ? await this.#open(digest, from) : undefined
+      if (served === undefined) return await refuse(stream, FRAME.UNKNOWN_BLOB)
       try {
-        await this.#answerAll(stream, manifest, file)
+        await this.#answerAll(stream, served)
       } finally {
-        await file.close()
+        await served.file.close()
       }
     } finally {
       this.#streams -= 1
     }
   }
 
-  async #answerAll(stream: ByteStream, manifest: Manifest, file: FileHandle): Promise<void> {
-    const mostRequests = BLOB_LIMITS.serveRequestsPerPiece * (manifest.pieceCount + 4)
-    for (let count = 0; count < mostRequests; count += 1) {
-      const request = await nextRequest(stream)
-      if (request === undefined) return
-      if (this.#upload.backlogMs > BLOB_LIMITS.serveBacklogMs) return refuse(stream, ANSWER.BUSY)
-      if (request !== MANIFEST_REQUEST && request >= manifest.pieceCount) {
-        return refuse(stream, ANSWER.BAD_REQUEST)
+  /** Opens the blob, whole or as far as it is; it may be removed while it is served. */
+  async #open(digest: Digest, from: PeerId): Promise<Served | undefined> {
+    const flow = this.#flowOf(digest, from)
+    if (this.#store.has(digest)) {
+      const file = await openUnlessGone(this.#store.path(digest))
+      if (file === undefined) return undefined
+      try {
+        return { manifest: await this.#store.readManifest(digest), file, partial: undefined, flow }
+      } catch (error) {
+        await file.close()
+        throw error
       }
-      const bytes =
-        request === MANIFEST_REQUEST ? manifest.bytes : await readPiece(file, manifest, request)
-      await this.#upload.take(bytes.length, this.#stopping.signal)
-      await stream.write(encodeAnswerHeader({ status: ANSWER.OK, sizeBytes: bytes.length }))
-      await stream.write(bytes)
-      this.#servedBytes += bytes.length
     }
-    await refuse(stream, ANSWER.BUSY)
+    const partial = this.#store.openedPartial(digest)
+    if (partial === undefined) return undefined
+    const file = await openUnlessGone(partial.path)
+    return file === undefined ? undefined : { manifest: partial.manifest, file, partial, flow }
+  }
+
+  async #answerAll(stream: ByteStream, served: Served): Promise<void> {
+    const { manifest, partial } = served
+    const send = inTurn((frame) => stream.write(frame))
+    let told = partial?.gained.length ?? 0
+    await send(
+      partial === undefined || partial.complete
+        ? encodeFrame(FRAME.ALL)
+        : encodeFrame(FRAME.SOME, partial.bitmap),
+    )
+    let telling = false
+    const tell = async (gained: readonly number[]): Promise<void> => {
+      if (telling || told >= gained.length) return
+      telling = true
+      const news = gained.slice(told, told + BLOB_LIMITS.piecesPerHave)
+      told += news.length
+      await send(encodeHave(news))
+      telling = false
+    }
+    let teller: NodeJS.Timeout | undefined
+    try {
+      const mostRequests = BLOB_LIMITS.serveRequestsPerPiece * (manifest.pieceCount + 4)
+      for (let count = 0; count < mostRequests; count += 1) {
+        const request = await nextRequest(stream)
+        if (request === undefined) return
+        const answer = await this.#answerTo(request, served)
+        await send(answer)
+        if (answer[0] !== FRAME.ANSWER) return
+        this.#servedBytes += answer.length - FRAME_HEADER_BYTES
+        if (partial === undefined || teller !== undefined) continue
+        // A stream that fails while it is told of news fails at its next request as well.
+        teller = setInterval(() => void tell(partial.gained).catch(() => {}), BLOB_LIMITS.haveMs)
+      }
+      await send(encodeFrame(FRAME.BUSY))
+    } finally {
+      clearInterval(teller)
+    }
+  }
+
+  /** The frame that answers a request; whatever cannot be answered is refused. */
+  async #answerTo(request: number, served: Served): Promise<Uint8Array> {
+    const { manifest, partial, flow } = served
+    const { signal } = this.#stopping
+    if (request === MANIFEST_REQUEST) {
+      await this.#upload.take(manifest.bytes.length, flow, signal)
+      return encodeFrame(FRAME.ANSWER, manifest.bytes)
+    }
+    const hasPiece = request < manifest.pieceCount && partial?.has(request) !== false
+    if (!hasPiece) return encodeFrame(FRAME.BAD_REQUEST)
+    await this.#upload.take(pieceBytesOf(manifest, request), flow, signal)
+    return readPiece(served, request)
   }
 }
 
-async function refuse(stream: ByteStream, status: number): Promise<void> {
-  await stream.write(encodeAnswerHeader({ status, sizeBytes: 0 }))
+async function refuse(stream: ByteStream, kind: number): Promise<void> {
+  await stream.write(encodeFrame(kind))
+}
+
+/** Runs one write after the other, so that frames do not mix. */
+function inTurn(write: (frame: Uint8Array) => Promise<void>): typeof write {
+  let last: Promise<void> = Promise.resolve()
+  return (frame) => {
+    last = last.then(() => write(frame))
+    return last
+  }
+}
+
+async function openUnlessGone(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path)
+  } catch (error) {
+    if (error instanceof Error && Reflect.get(error, 'code') === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 /** The next request, or nothing at the end of the stream, which is how every asker leaves. */
@@ -108,9 +197,13 @@ async function nextRequest(stream: ByteStream): Promise<number | undefined> {
   }
 }
 
-/** A piece as it is on disk; a shorter file gives fewer bytes, which the asker will refuse. */
-async function readPiece(file: FileHandle, manifest: Manifest, index: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(pieceBytesOf(manifest, index))
-  const { bytesRead } = await file.read(bytes, 0, bytes.length, index * BLOB_LIMITS.pieceBytes)
-  return bytes.subarray(0, bytesRead)
+/** A piece as it is on disk, or a refusal where it is no longer there. */
+async function readPiece({ manifest, file }: Served, index: number): Promise<Uint8Array> {
+  const sizeBytes = pieceBytesOf(manifest, index)
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + sizeBytes)
+  const at = index * BLOB_LIMITS.pieceBytes
+  const { bytesRead } = await file.read(frame, FRAME_HEADER_BYTES, sizeBytes, at)
+  if (bytesRead < sizeBytes) return encodeFrame(FRAME.UNKNOWN_BLOB)
+  setFrameHeader(frame, FRAME.ANSWER)
+  return frame
 }

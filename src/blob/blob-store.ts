@@ -437,6 +437,12 @@ export class BlobStore {
     return PartialBlob.readManifest(this.#partialPath(digest), digest)
   }
 
+  /** A blob that is being fetched now, to be served as far as it is verified. */
+  openedPartial(digest: Digest): PartialBlob | undefined {
+    const partial = this.#partials.get(digest)?.partial
+    return partial?.isOpen === true ? partial : undefined
+  }
+
   /** Makes a blob of a partial that has all pieces. */
   async completePartial(partial: PartialBlob): Promise<BlobEntry> {
     const { manifest } = partial

@@ -1,31 +1,29 @@
 /**
  * Fetches blobs from several peers at once. Each piece is checked before it touches the file; a
  * peer that lies, stalls or leaves is named in the result and its pieces are asked of others; what
- * was verified survives a crash and is not fetched again.
+ * was verified survives a crash, is not fetched again, and is served to others meanwhile.
  */
-import { CtdError, diskError, errorMessage } from '../errors.js'
+import { CtdError } from '../errors.js'
 import { FOLDER_LIMITS } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
-import { fromHex } from '../wire/ids.js'
 import type { Digest, PeerId } from '../wire/ids.js'
-import type { ByteStream, Transport } from '../network/transport.js'
+import type { Transport } from '../network/transport.js'
 import { BandwidthLimiter } from './bandwidth-limiter.js'
-import {
-  ANSWER,
-  ANSWER_HEADER_BYTES,
-  MANIFEST_REQUEST,
-  decodeAnswerHeader,
-  encodeRequest,
-  withDeadline,
-} from './blob-protocol.js'
 import type { BlobStore } from './blob-store.js'
+import { SwarmFetch, assertNotAborted, tooLarge } from './fetch.js'
+import type { FetchOptions, FetchResult, Providers } from './fetch.js'
+import { RateMeter } from './fetch-progress.js'
+import type { FetchSource } from './fetch-progress.js'
 import { readFolder } from './folder.js'
 import { BLOB_LIMITS } from './limits.js'
-import { isPiece, manifestBytesOf, parseManifest, pieceBytesOf } from './manifest.js'
-import type { Manifest } from './manifest.js'
-import type { PartialBlob } from './partial-blob.js'
-import { PieceSchedule } from './piece-schedule.js'
+import { FaultyPeers } from './peer-fault.js'
+import type { BlobFault } from './peer-fault.js'
+import type { PeerFetch } from './peer-fetch.js'
 import { Turns } from './turns.js'
+
+export type { FetchOptions, FetchResult, PeerShare, Providers } from './fetch.js'
+export type { FetchProgress, FetchSource } from './fetch-progress.js'
+export type { BlobFault, CorruptProof, PeerFault } from './peer-fault.js'
 
 export interface BlobTransferComponents {
   readonly store: BlobStore
@@ -33,127 +31,76 @@ export interface BlobTransferComponents {
 }
 
 export interface BlobTransferOptions {
+  /** Shared equally by the holders for whom blobs are fetched; no limit where absent. */
   readonly maxDownloadBytesPerSecond?: number
-  /** After how long without a whole answer a peer counts as stalled, milliseconds. */
+  /** After how long without bytes a peer that owes some counts as stalled, milliseconds. */
   readonly stallMs?: number
-}
-
-export interface FetchProgress {
-  /** Verified bytes so far, those of earlier runs included. */
-  readonly doneBytes: number
-  readonly totalBytes: number
-}
-
-export interface FetchOptions {
-  readonly signal: AbortSignal
-  readonly onProgress?: (progress: FetchProgress) => void
-  /** Refuse a larger blob. */
-  readonly maxBytes?: number
-  /** Holds the blob from now on; see `BlobStore.hold`. */
-  readonly holder?: string
-}
-
-/**
- * Why a peer was of no use. `corrupt` bytes are provably its fault; the others may be bad luck.
- * `too-large` peers claimed a manifest longer than the blob may be.
- */
-export type PeerFault =
-  'corrupt' | 'stalled' | 'unknown-blob' | 'too-large' | 'busy' | 'unreachable'
-
-export interface PeerShare {
-  readonly peer: PeerId
-  readonly bytes: number
-  readonly fault?: PeerFault
-  readonly reason?: string
-}
-
-export interface FetchResult {
-  readonly digest: Digest
-  readonly sizeBytes: number
-  /** Bytes fetched now; the rest was here before. */
-  readonly fetchedBytes: number
-  readonly peers: readonly PeerShare[]
-}
-
-interface Share {
-  bytes: number
-  attempts: number
-  fault?: PeerFault
-  reason?: string
-}
-
-/** One running fetch. */
-interface Fetch {
-  readonly digest: Digest
-  readonly maxBytes: number
-  readonly shares: Map<PeerId, Share>
-  readonly queue: PeerId[]
-  readonly done: AbortController
-  readonly onProgress: (progress: FetchProgress) => void
-  target?: Target
-  /** A failure of our own side (disk, quota) that ends the fetch. */
-  failure?: unknown
-  opening?: Promise<Target>
-  doneBytes: number
-  fetchedBytes: number
-}
-
-interface Target {
-  readonly manifest: Manifest
-  readonly partial: PartialBlob
-  readonly schedule: PieceSchedule<object>
-}
-
-/** A peer's fault as an error; never leaves this file. */
-class PeerFaultError extends Error {
-  readonly fault: PeerFault
-
-  constructor(fault: PeerFault, message: string) {
-    super(message)
-    this.fault = fault
-  }
+  /** Over how long a peer must be far slower than the others to be left, milliseconds. */
+  readonly slowMs?: number
+  /** Told of every failure of a peer; of wrong bytes with what shows it. */
+  readonly onFault?: (fault: BlobFault) => void
 }
 
 export class BlobTransfer {
   readonly #store: BlobStore
   readonly #transport: Pick<Transport, 'openStream'>
+  readonly #options: BlobTransferOptions
   readonly #download: BandwidthLimiter
-  readonly #stallMs: number
-  readonly #running = new Map<Digest, Promise<unknown>>()
-  /** Keeps below the streams that one connection may have open. */
-  readonly #turns = new Turns(BLOB_LIMITS.fetchesAtOnce)
+  readonly #faulty = new FaultyPeers()
+  readonly #running = new Map<Digest, { swarm: SwarmFetch; ended: Promise<unknown> }>()
+  readonly #fetches = new Turns(BLOB_LIMITS.fetchesAtOnce)
+  /** Keep below the streams that one connection may have open, and what all may fill. */
+  readonly #streams = new Turns(BLOB_LIMITS.streamsAtOnce)
+  readonly #streamsOfPeer = new Map<PeerId, Turns>()
 
   constructor(components: BlobTransferComponents, options: BlobTransferOptions = {}) {
     this.#store = components.store
     this.#transport = components.transport
+    this.#options = options
     this.#download = new BandwidthLimiter(options.maxDownloadBytesPerSecond ?? Infinity)
-    this.#stallMs = options.stallMs ?? BLOB_LIMITS.stallMs
   }
 
   /**
-   * Brings a blob into the store, unless it is there.
+   * Brings a blob into the store, unless it is there. Of several calls for one blob the first
+   * fetches, from the providers of all.
    *
-   * @param providers - peers said to have it; the first 64 are tried, 8 at once
+   * @param providers - peers said to have it; 8 are asked at once
    * @throws CtdError BLOB_UNAVAILABLE, BLOB_CORRUPT, BLOB_TOO_LARGE (all with `fields.peers`),
    *   DISK_QUOTA, DISK_FULL, ABORTED
    */
-  async fetch(
-    digest: Digest,
-    providers: readonly PeerId[],
-    options: FetchOptions,
-  ): Promise<FetchResult> {
+  async fetch(digest: Digest, providers: Providers, options: FetchOptions): Promise<FetchResult> {
     if (options.holder !== undefined) this.#store.hold(options.holder, digest)
     for (;;) {
       assertNotAborted(options.signal)
       const running = this.#running.get(digest)
       if (running === undefined) break
-      await settledOrAborted(running, options.signal)
+      running.swarm.addProviders(providers)
+      const unlisten = running.swarm.listen(options.onProgress)
+      await settledOrAborted(running.ended, options.signal)
+      unlisten()
     }
     if (this.#store.has(digest)) return this.#present(digest, options)
-    const fetch = this.#turns.run(() => this.#fetch(digest, providers, options), options.signal)
-    this.#running.set(digest, fetch)
+    const flow = options.holder ?? digest
+    const swarm = new SwarmFetch(
+      digest,
+      {
+        store: this.#store,
+        faulty: this.#faulty,
+        runPeer: (source, signal) => this.#runPeer(source, signal),
+        mayAsk: (bytes, signal) => this.#download.take(bytes, flow, signal),
+        onFault: this.#options.onFault ?? (() => {}),
+      },
+      {
+        ...options,
+        stallMs: this.#options.stallMs ?? BLOB_LIMITS.stallMs,
+        slowMs: this.#options.slowMs ?? BLOB_LIMITS.slowMs,
+      },
+    )
+    swarm.addProviders(providers)
+    const ended = this.#fetches.run(() => swarm.run(), options.signal)
+    this.#running.set(digest, { swarm, ended })
     try {
-      return await fetch
+      return await ended
     } catch (error) {
       if (!(error instanceof CtdError)) assertNotAborted(options.signal)
       throw error
@@ -165,13 +112,12 @@ export class BlobTransfer {
   /** Brings a folder and all its files into the store. @throws like `fetch`, and BAD_FOLDER */
   async fetchFolder(
     digest: Digest,
-    providers: readonly PeerId[],
+    providers: Iterable<PeerId>,
     options: FetchOptions,
   ): Promise<readonly FolderFile[]> {
-    const { signal, onProgress } = options
-    const held = options.holder === undefined ? {} : { holder: options.holder }
+    const { onProgress, ...rest } = options
     const listBytes = Math.min(options.maxBytes ?? Infinity, FOLDER_LIMITS.bytes)
-    await this.fetch(digest, providers, { signal, maxBytes: listBytes, ...held })
+    await this.fetch(digest, providers, { ...rest, maxBytes: listBytes })
     const files = await readFolder(this.#store, digest)
     const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0)
     if (totalBytes > (options.maxBytes ?? Infinity)) {
@@ -179,272 +125,106 @@ export class BlobTransfer {
         fields: { digest, totalBytes, maxBytes: options.maxBytes },
       })
     }
-    let doneBytes = 0
-    const queue = [...files]
+    const progress = new FolderProgress(totalBytes, onProgress)
+    const queue = files.values()
+    const failing = new AbortController()
+    const signal = AbortSignal.any([options.signal, failing.signal])
     const worker = async (): Promise<void> => {
-      for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-        const maxBytes = file.sizeBytes
-        await this.fetch(file.digest, providers, { signal, maxBytes, ...held })
-        doneBytes += file.sizeBytes
-        onProgress?.({ doneBytes, totalBytes })
+      for (const file of queue) {
+        const { sizeBytes: maxBytes } = file
+        await this.fetch(file.digest, providers, {
+          ...rest,
+          signal,
+          maxBytes,
+          onProgress: ({ doneBytes, sources }) => progress.onFile(file, doneBytes, sources),
+        })
+        progress.onFileDone(file)
       }
     }
-    await Promise.all(Array.from({ length: BLOB_LIMITS.filesAtOnce }, worker))
+    const workers = Array.from({ length: BLOB_LIMITS.filesAtOnce }, () =>
+      worker().catch((error: unknown) => {
+        failing.abort()
+        throw error
+      }),
+    )
+    const failed = (await Promise.allSettled(workers)).filter((each) => each.status === 'rejected')
+    // The first to fail stopped the others.
+    const cause = failed.find(
+      ({ reason }) => !(reason instanceof CtdError && reason.code === 'ABORTED'),
+    )
+    const [first = cause] = cause === undefined ? failed : [cause]
+    if (first !== undefined) throw first.reason
     return files
   }
 
   #present(digest: Digest, { maxBytes, onProgress }: FetchOptions): FetchResult {
     const sizeBytes = this.#store.size(digest)
     if (sizeBytes > (maxBytes ?? Infinity)) throw tooLarge(digest, [])
-    onProgress?.({ doneBytes: sizeBytes, totalBytes: sizeBytes })
+    onProgress?.({
+      doneBytes: sizeBytes,
+      totalBytes: sizeBytes,
+      ratePerSecond: 0,
+      etaMs: 0,
+      sources: [],
+    })
     return { digest, sizeBytes, fetchedBytes: 0, peers: [] }
   }
 
-  async #fetch(
-    digest: Digest,
-    providers: readonly PeerId[],
-    options: FetchOptions,
-  ): Promise<FetchResult> {
-    const peers = [...new Set(providers)].slice(0, BLOB_LIMITS.providersPerFetch)
-    const fetch: Fetch = {
-      digest,
-      maxBytes: Math.min(options.maxBytes ?? Infinity, BLOB_LIMITS.blobBytes),
-      shares: new Map(peers.map((peer) => [peer, { bytes: 0, attempts: 0 }])),
-      queue: peers,
-      done: new AbortController(),
-      onProgress: options.onProgress ?? (() => {}),
-      doneBytes: 0,
-      fetchedBytes: 0,
-    }
-    const onAbort = (): void => fetch.done.abort()
-    options.signal.addEventListener('abort', onAbort, { once: true })
+  /** First the turn at the peer, then that among all: who waits for a busy peer holds up nobody. */
+  async #runPeer(source: PeerFetch, signal: AbortSignal): Promise<void> {
+    const turns = this.#streamsOfPeer.get(source.peer) ?? new Turns(BLOB_LIMITS.streamsPerPeer)
+    this.#streamsOfPeer.set(source.peer, turns)
     try {
-      const known = await this.#store.partialManifest(digest)
-      if (known !== undefined && known.sizeBytes <= fetch.maxBytes) await this.#open(fetch, known)
-      await Promise.all(Array.from({ length: BLOB_LIMITS.peersAtOnce }, () => this.#work(fetch)))
-      return await this.#conclude(fetch, options.signal)
+      const run = (): Promise<void> => source.run(this.#transport, signal)
+      await turns.run(() => this.#streams.run(run, signal), signal)
     } finally {
-      options.signal.removeEventListener('abort', onAbort)
-      await fetch.target?.partial.close()
-    }
-  }
-
-  async #conclude(fetch: Fetch, signal: AbortSignal): Promise<FetchResult> {
-    const { digest, target } = fetch
-    if (fetch.failure !== undefined) throw diskError(fetch.failure)
-    if (target?.schedule.finished !== true) {
-      assertNotAborted(signal)
-      throw failed(fetch)
-    }
-    const { sizeBytes } = await this.#store.completePartial(target.partial)
-    return { digest, sizeBytes, fetchedBytes: fetch.fetchedBytes, peers: sharesOf(fetch) }
-  }
-
-  /** Takes peers from the queue until the blob is whole or nobody is left. */
-  async #work(fetch: Fetch): Promise<void> {
-    for (;;) {
-      if (fetch.done.signal.aborted || fetch.target?.schedule.finished === true) return
-      const peer = fetch.queue.shift()
-      const share = peer === undefined ? undefined : fetch.shares.get(peer)
-      if (peer === undefined || share === undefined) return
-      share.attempts += 1
-      delete share.fault
-      delete share.reason
-      try {
-        await this.#fetchFrom(fetch, peer, share)
-      } catch (error) {
-        if (fetch.done.signal.aborted) return
-        if (!(error instanceof PeerFaultError)) {
-          fetch.failure ??= error
-          fetch.done.abort()
-          fetch.target?.schedule.wake()
-          return
-        }
-        share.fault = error.fault
-        share.reason = error.message
-        const again = error.fault === 'unreachable' || error.fault === 'stalled'
-        if (again && share.attempts < BLOB_LIMITS.attemptsPerPeer) fetch.queue.push(peer)
-      }
-    }
-  }
-
-  /** Works through one stream to one peer; throws `PeerFaultError` where the peer fails. */
-  async #fetchFrom(fetch: Fetch, peer: PeerId, share: Share): Promise<void> {
-    const { signal } = fetch.done
-    const stream = await this.#openStream(peer, signal)
-    const onDone = (): void => {
-      stream.abort(new Error('the fetch has ended'))
-      fetch.target?.schedule.wake()
-    }
-    signal.addEventListener('abort', onDone, { once: true })
-    const worker = {}
-    try {
-      await peerStep(() => stream.write(fromHex(fetch.digest)))
-      const target =
-        fetch.target ?? (await this.#open(fetch, await this.#askManifest(fetch, stream)))
-      await this.#fetchPieces(fetch, target, { stream, share, worker })
-      // Not awaited: a peer that never closes its side must not hold up the fetch.
-      void stream.close().catch(() => {})
-    } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    } finally {
-      signal.removeEventListener('abort', onDone)
-      fetch.target?.schedule.release(worker)
-    }
-  }
-
-  async #openStream(peer: PeerId, signal: AbortSignal): Promise<ByteStream> {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(BLOB_LIMITS.openMs)])
-    return peerStep(() => this.#transport.openStream(peer, limit))
-  }
-
-  async #askManifest(fetch: Fetch, stream: ByteStream): Promise<Manifest> {
-    await peerStep(() => stream.write(encodeRequest(MANIFEST_REQUEST)))
-    const bytes = await this.#readAnswer(stream, (sizeBytes) => {
-      if (sizeBytes <= manifestBytesOf(fetch.maxBytes)) return
-      throw new PeerFaultError('too-large', `its manifest has ${sizeBytes} bytes`)
-    })
-    const manifest = manifestOf(bytes, fetch.digest)
-    if (manifest.sizeBytes > fetch.maxBytes) throw tooLarge(fetch.digest, [])
-    return manifest
-  }
-
-  /** Opens the partial blob once, whoever brings the manifest first. */
-  async #open(fetch: Fetch, manifest: Manifest): Promise<Target> {
-    fetch.opening ??= this.#store.openPartial(manifest).then((partial) => {
-      const missing = Array.from({ length: manifest.pieceCount }, (_, i) => i).filter(
-        (i) => !partial.has(i),
-      )
-      fetch.doneBytes = partial.verifiedBytes
-      fetch.target = { manifest, partial, schedule: new PieceSchedule(missing) }
-      return fetch.target
-    })
-    return fetch.opening
-  }
-
-  async #fetchPieces(
-    fetch: Fetch,
-    { manifest, partial, schedule }: Target,
-    { stream, share, worker }: { stream: ByteStream; share: Share; worker: object },
-  ): Promise<void> {
-    const asked: number[] = []
-    while (!schedule.finished && !fetch.done.signal.aborted) {
-      while (asked.length < BLOB_LIMITS.requestsInFlightPerPeer) {
-        const index =
-          schedule.take(worker) ?? (asked.length === 0 ? schedule.second(worker) : undefined)
-        if (index === undefined) break
-        asked.push(index)
-        await this.#download.take(pieceBytesOf(manifest, index), fetch.done.signal)
-        await peerStep(() => stream.write(encodeRequest(index)))
-      }
-      const index = asked.shift()
-      if (index === undefined) {
-        await schedule.changed()
-        continue
-      }
-      const expected = pieceBytesOf(manifest, index)
-      const piece = await this.#readAnswer(stream, (sizeBytes) => {
-        if (sizeBytes === expected) return
-        throw new PeerFaultError('corrupt', `piece ${index} has ${sizeBytes} bytes`)
-      })
-      if (!isPiece(manifest, index, piece)) {
-        throw new PeerFaultError('corrupt', `piece ${index} has other bytes than its hash`)
-      }
-      if (fetch.done.signal.aborted || partial.has(index)) continue
-      await partial.write(index, piece)
-      if (!schedule.done(index)) continue
-      share.bytes += piece.length
-      fetch.fetchedBytes += piece.length
-      fetch.doneBytes += piece.length
-      fetch.onProgress({ doneBytes: fetch.doneBytes, totalBytes: manifest.sizeBytes })
-      if (schedule.finished) fetch.done.abort()
-    }
-  }
-
-  /** One answer; `assertSize` judges the announced length before anything is read. */
-  async #readAnswer(
-    stream: ByteStream,
-    assertSize: (sizeBytes: number) => void,
-  ): Promise<Uint8Array> {
-    const header = decodeAnswerHeader(await this.#readInTime(stream, ANSWER_HEADER_BYTES))
-    if (header.status === ANSWER.UNKNOWN_BLOB) {
-      throw new PeerFaultError('unknown-blob', 'it does not have the blob')
-    }
-    if (header.status !== ANSWER.OK) throw new PeerFaultError('busy', 'it refused to serve')
-    assertSize(header.sizeBytes)
-    return this.#readInTime(stream, header.sizeBytes)
-  }
-
-  async #readInTime(stream: ByteStream, sizeBytes: number): Promise<Uint8Array> {
-    const startMs = performance.now()
-    try {
-      return await withDeadline(stream, this.#stallMs, stream.read(sizeBytes))
-    } catch (error) {
-      const stalled = performance.now() - startMs >= this.#stallMs
-      throw new PeerFaultError(stalled ? 'stalled' : 'unreachable', errorMessage(error))
+      if (turns.isIdle) this.#streamsOfPeer.delete(source.peer)
     }
   }
 }
 
-/** Runs a step whose failure is the peer's. */
-async function peerStep<T>(step: () => Promise<T>): Promise<T> {
-  try {
-    return await step()
-  } catch (error) {
-    throw new PeerFaultError('unreachable', errorMessage(error))
-  }
-}
+/** Adds up the progress of the files of a folder. */
+class FolderProgress {
+  readonly #totalBytes: number
+  readonly #onProgress: FetchOptions['onProgress']
+  readonly #rate = new RateMeter(0, performance.now())
+  readonly #doneOf = new Map<FolderFile, number>()
+  #wholeBytes = 0
+  #toldMs = -Infinity
 
-function manifestOf(bytes: Uint8Array, digest: Digest): Manifest {
-  try {
-    const manifest = parseManifest(bytes)
-    if (manifest.digest === digest) return manifest
-  } catch (error) {
-    if (!(error instanceof CtdError)) throw error
+  constructor(totalBytes: number, onProgress: FetchOptions['onProgress']) {
+    this.#totalBytes = totalBytes
+    this.#onProgress = onProgress
   }
-  throw new PeerFaultError('corrupt', 'its manifest is not that of the blob')
-}
 
-function sharesOf(fetch: Fetch): readonly PeerShare[] {
-  return [...fetch.shares].flatMap(([peer, { bytes, attempts, fault, reason }]) =>
-    attempts === 0
-      ? []
-      : { peer, bytes, ...(fault && { fault }), ...(reason !== undefined && { reason }) },
-  )
-}
-
-/** The error of a fetch that no peer could complete. */
-function failed(fetch: Fetch): CtdError {
-  const peers = sharesOf(fetch)
-  const fields = { digest: fetch.digest, peers }
-  const names = peers.map(({ peer, reason }) => `${peer}: ${reason ?? 'gave up'}`).join('; ')
-  if (peers.length > 0 && peers.every(({ fault }) => fault === 'too-large')) {
-    return tooLarge(fetch.digest, peers)
+  onFile(file: FolderFile, doneBytes: number, sources: readonly FetchSource[]): void {
+    this.#doneOf.set(file, doneBytes)
+    this.#tell(sources)
   }
-  if (peers.some(({ fault }) => fault === 'corrupt')) {
-    return new CtdError('BLOB_CORRUPT', `no peer served the right bytes (${names})`, {
-      hint: 'find other peers that have it; the named ones serve wrong bytes',
-      fields,
+
+  onFileDone(file: FolderFile): void {
+    this.#doneOf.delete(file)
+    this.#wholeBytes += file.sizeBytes
+    this.#tell([])
+  }
+
+  #tell(sources: readonly FetchSource[]): void {
+    const nowMs = performance.now()
+    const isDone = this.#wholeBytes === this.#totalBytes
+    if (!isDone && nowMs - this.#toldMs < BLOB_LIMITS.progressMs) return
+    this.#toldMs = nowMs
+    let doneBytes = this.#wholeBytes
+    for (const bytes of this.#doneOf.values()) doneBytes += bytes
+    const ratePerSecond = this.#rate.update(doneBytes, nowMs)
+    const etaMs = ((this.#totalBytes - doneBytes) / ratePerSecond) * 1000
+    this.#onProgress?.({
+      doneBytes,
+      totalBytes: this.#totalBytes,
+      ratePerSecond,
+      ...(Number.isFinite(etaMs) && { etaMs: Math.ceil(etaMs) }),
+      sources,
     })
   }
-  return new CtdError(
-    'BLOB_UNAVAILABLE',
-    names === '' ? 'no peer is known to have the blob' : `no peer could serve the blob (${names})`,
-    { hint: 'try again when a peer that has it is online; verified pieces are kept', fields },
-  )
-}
-
-function tooLarge(digest: Digest, peers: readonly PeerShare[]): CtdError {
-  return new CtdError('BLOB_TOO_LARGE', 'the blob is larger than allowed here', {
-    hint: 'raise the size limit if the blob is wanted',
-    fields: { digest, peers },
-  })
-}
-
-function assertNotAborted(signal: AbortSignal): void {
-  if (!signal.aborted) return
-  throw new CtdError('ABORTED', 'the fetch was stopped', { cause: signal.reason })
 }
 
 /** Resolves when the promise settles, either way, or the signal aborts. */

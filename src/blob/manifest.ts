@@ -64,9 +64,14 @@ export function pieceBytesOf(manifest: Manifest, index: number): number {
   return Math.min(pieceBytes, manifest.sizeBytes - index * pieceBytes)
 }
 
+/** The SHA-256 that piece `index` must have. */
+export function pieceHashOf(manifest: Manifest, index: number): Uint8Array {
+  const at = SIZE_BYTES + HASH_BYTES * index
+  return manifest.bytes.subarray(at, at + HASH_BYTES)
+}
+
 /** True where the bytes are exactly piece `index`. */
 export function isPiece(manifest: Manifest, index: number, bytes: Uint8Array): boolean {
   if (bytes.length !== pieceBytesOf(manifest, index)) return false
-  const at = SIZE_BYTES + HASH_BYTES * index
-  return Buffer.compare(sha256(bytes), manifest.bytes.subarray(at, at + HASH_BYTES)) === 0
+  return Buffer.compare(sha256(bytes), pieceHashOf(manifest, index)) === 0
 }

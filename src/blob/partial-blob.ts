@@ -11,6 +11,7 @@ import type { Digest } from '../wire/ids.js'
 import { BLOB_LIMITS } from './limits.js'
 import { isPiece, parseManifest, pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
+import { PieceSet } from './piece-set.js'
 
 const MANIFEST_SUFFIX = '.manifest'
 const PIECES_SUFFIX = '.pieces'
@@ -23,21 +24,20 @@ export class PartialBlob {
   readonly path: string
   readonly #file: FileHandle
   readonly #marks: FileHandle
-  readonly #verified: Uint8Array
-  #missing: number
+  readonly #verified: PieceSet
+  readonly #gained: number[] = []
   #open = true
 
   private constructor(
     path: string,
     manifest: Manifest,
-    files: { file: FileHandle; marks: FileHandle; verified: Uint8Array },
+    files: { file: FileHandle; marks: FileHandle; verified: PieceSet },
   ) {
     this.path = path
     this.manifest = manifest
     this.#file = files.file
     this.#marks = files.marks
     this.#verified = files.verified
-    this.#missing = manifest.pieceCount - files.verified.filter((mark) => mark === VERIFIED).length
   }
 
   /** Opens or creates the partial at `path`, keeping the pieces that are there and right. */
@@ -90,34 +90,44 @@ export class PartialBlob {
   }
 
   get complete(): boolean {
-    return this.#missing === 0
+    return this.#verified.isFull
   }
 
   has(index: number): boolean {
-    return this.#verified[index] === VERIFIED
+    return this.#verified.has(index)
   }
 
   /** Bytes of the pieces that are verified. */
   get verifiedBytes(): number {
-    let sum = 0
-    this.#verified.forEach((mark, i) => {
-      if (mark === VERIFIED) sum += pieceBytesOf(this.manifest, i)
-    })
-    return sum
+    const { manifest } = this
+    const last = manifest.pieceCount - 1
+    const whole = this.#verified.size * BLOB_LIMITS.pieceBytes
+    if (!this.has(last)) return whole
+    return whole - BLOB_LIMITS.pieceBytes + pieceBytesOf(manifest, last)
   }
 
-  /** Stores a piece; the caller has checked it with `isPiece`. */
-  async write(index: number, bytes: Uint8Array): Promise<void> {
+  /** The verified pieces as a bitmap; see `PieceSet`. */
+  get bitmap(): Uint8Array {
+    return this.#verified.toBitmap()
+  }
+
+  /** Pieces that were verified since the partial was opened, in that order; it only grows. */
+  get gained(): readonly number[] {
+    return this.#gained
+  }
+
+  /** Stores a piece, given in parts; the caller has checked it by the manifest. */
+  async write(index: number, parts: readonly Uint8Array[]): Promise<void> {
     if (!this.#open) throw new InvariantError('the partial blob is closed')
-    const start = index * BLOB_LIMITS.pieceBytes
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(bytes, at, bytes.length - at, start + at)
+    let at = index * BLOB_LIMITS.pieceBytes
+    let left = parts
+    while (left.length > 0) {
+      const { bytesWritten } = await this.#file.writev(left, at)
       at += bytesWritten
+      left = without(left, bytesWritten)
     }
     await this.#marks.write(Uint8Array.of(VERIFIED), 0, 1, index)
-    if (this.has(index)) return
-    this.#verified[index] = VERIFIED
-    this.#missing -= 1
+    if (this.#verified.add(index)) this.#gained.push(index)
   }
 
   /** Brings the file to the disk and takes away the right to write it. */
@@ -134,6 +144,16 @@ export class PartialBlob {
   }
 }
 
+/** What is left of some parts after their first bytes. */
+function without(parts: readonly Uint8Array[], sizeBytes: number): readonly Uint8Array[] {
+  let skip = sizeBytes
+  return parts.flatMap((part) => {
+    const gone = Math.min(skip, part.length)
+    skip -= gone
+    return gone === part.length ? [] : [part.subarray(gone)]
+  })
+}
+
 async function openKept(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'r+')
@@ -146,17 +166,15 @@ async function verifiedPieces(
   file: FileHandle,
   marks: FileHandle,
   manifest: Manifest,
-): Promise<Uint8Array> {
-  const verified = new Uint8Array(manifest.pieceCount)
-  await marks.read(verified, 0, verified.length, 0)
-  for (let i = 0; i < verified.length; i += 1) {
-    if (verified[i] !== VERIFIED) {
-      verified[i] = 0
-      continue
-    }
+): Promise<PieceSet> {
+  const known = new Uint8Array(manifest.pieceCount)
+  await marks.read(known, 0, known.length, 0)
+  const verified = PieceSet.empty(manifest.pieceCount)
+  for (let i = 0; i < known.length; i += 1) {
+    if (known[i] !== VERIFIED) continue
     const bytes = new Uint8Array(pieceBytesOf(manifest, i))
     const { bytesRead } = await file.read(bytes, 0, bytes.length, i * BLOB_LIMITS.pieceBytes)
-    if (!isPiece(manifest, i, bytes.subarray(0, bytesRead))) verified[i] = 0
+    if (isPiece(manifest, i, bytes.subarray(0, bytesRead))) verified.add(i)
   }
   return verified
 }

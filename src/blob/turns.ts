@@ -6,8 +6,16 @@ export class Turns {
   readonly #waiting: (() => void)[] = []
   #free: number
 
+  readonly #atOnce: number
+
   constructor(atOnce: number) {
+    this.#atOnce = atOnce
     this.#free = atOnce
+  }
+
+  /** True where nobody runs or waits. */
+  get isIdle(): boolean {
+    return this.#free === this.#atOnce
   }
 
   /** Runs `work` when it is its turn. @throws the signal's reason when that comes first */

@@ -10,7 +10,7 @@ import { NETWORK_LIMITS } from './limits.js'
 import { TokenBuckets } from './token-buckets.js'
 import type { RequestHandler, StreamHandler } from './transport.js'
 
-export const BLOB_PROTOCOL = '/ctd/1/blob'
+export const BLOB_PROTOCOL = '/ctd/2/blob'
 
 export interface InboundStreamsOptions {
   readonly requestsPerSecondPerPeer: number

@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { BlobStore } from '../../src/blob/blob-store.js'
 import { createManifest, isPiece, parseManifest, pieceBytesOf } from '../../src/blob/manifest.js'
-import { PieceSchedule } from '../../src/blob/piece-schedule.js'
 import { Turns } from '../../src/blob/turns.js'
 import { diskError } from '../../src/errors.js'
 import { digestOf, sha256, utf8 } from '../../src/wire/ids.js'
@@ -174,28 +173,6 @@ test('a piece is right only with exactly its bytes', () => {
   assert.ok(!isPiece(manifest, 1, utf8('?')))
   assert.ok(!isPiece(manifest, 0, first.subarray(1)))
   assert.ok(!isPiece(manifest, 1, new Uint8Array()))
-})
-
-test('the schedule gives back what a failed worker owed and ends when all is done', async () => {
-  const schedule = new PieceSchedule<string>([0, 1, 2])
-  assert.deepEqual([schedule.take('a'), schedule.take('a'), schedule.take('b')], [0, 1, 2])
-  assert.equal(schedule.take('b'), undefined)
-  assert.equal(schedule.second('b'), 0)
-  assert.equal(schedule.second('c'), 1)
-  assert.equal(schedule.second('c'), 2)
-  assert.equal(schedule.second('d'), undefined, 'two askers a piece are enough')
-  const changed = schedule.changed()
-  schedule.release('a')
-  await changed
-  assert.equal(schedule.take('d'), undefined, 'others still wait for what a owed')
-  schedule.release('b')
-  assert.equal(schedule.take('d'), 0)
-  assert.ok(schedule.done(0))
-  assert.ok(!schedule.done(0), 'a piece is done once')
-  assert.ok(schedule.done(1))
-  assert.ok(!schedule.finished)
-  assert.ok(schedule.done(2))
-  assert.ok(schedule.finished)
 })
 
 test('turns run a bounded number at once, in order, and one that gave up is skipped', async () => {
