@@ -10,9 +10,10 @@
  *   npm run simulate -- --stewards --schedules 5000      the stewards' law alone
  *   npm run simulate -- --table --tasks 10000             what adversaries gain, in numbers
  *
- * Every schedule is run twice, and its trace hash must be the same. Every hundredth does it with
- * real signatures and VRFs, and with nothing kept that several peers compute alike. A failing
- * schedule is run again without one fault after the other, and what is left of it is printed.
+ * Every schedule is run twice, and its trace hash must be the same. Every hundredth has one task
+ * alone, and does it with real signatures and VRFs, and with nothing kept that several peers compute
+ * alike. A failing schedule is run again without one fault after the other, and what is left of it
+ * is printed.
  */
 import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -32,7 +33,9 @@ const CHUNK = 20
  * Schedules leave much garbage and little that lives: most is gone before it is ever copied. There
  * is a worker for every core, so that more threads for it would only be in each other's way.
  */
-const GARBAGE = ['--max-semi-space-size=64', '--single-threaded-gc']
+const GARBAGE = ['--min-semi-space-size=128', '--max-semi-space-size=128', '--single-threaded-gc']
+/** Messages are small and many; they are cut from pieces of this size. */
+const POOL_BYTES = 65_536
 const TRACES_TOLD = 20
 const FAILURES_SHOWN = 5
 const TRACE_SHOWN = 60
@@ -170,6 +173,7 @@ function runAll(chunks: Chunk[], workers: number): Promise<Totals> {
 function serveParent(): void {
   // Refusals are values here: nobody reads where an error of a simulated peer was made.
   Error.stackTraceLimit = 0
+  Buffer.poolSize = POOL_BYTES
   process.on('message', (chunk: Chunk) => {
     void runChunk(chunk).then(
       (totals) => process.send?.(totals),

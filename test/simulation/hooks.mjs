@@ -23,6 +23,7 @@ const MODULES = [
   { url: '/src/protocol/manifest.ts', by: './primitives/manifest.ts' },
   { url: '/src/protocol/reputation.ts', by: './primitives/reputation.ts' },
   { url: '/src/protocol/slot-chain.ts', by: './primitives/slot-chain.ts' },
+  { url: '/src/protocol/task.ts', by: './primitives/task.ts' },
 ]
 
 /** @type {import('node:module').ResolveHook} */

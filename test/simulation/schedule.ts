@@ -102,6 +102,8 @@ const ESTABLISHED_MAX = 7
 const ADVERSARIES_MAX = 4
 /** Those who gain by being several; some seldom find what they wait for, and so come more often. */
 const GANGS = ['colluder', 'sybil', 'sleeper', 'sleeper', 'framer', 'framer'] as const
+/** Share of jobs that train: each takes as long as four others. */
+const TRAIN = 0.03
 const SKEW_MAX_MS = 8000
 const DRIFT_MAX_PPM = 5000
 
@@ -120,7 +122,9 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     behaviours,
     // Adversaries are newcomers here: what mature ones gain is a matter of probability.
     established: isMature ? honest.slice(0, ESTABLISHED_MAX) : [],
-    jobs: drawJobs(random, behaviours),
+    jobs: isReal
+      ? drawJobs(random, behaviours).slice(0, 1).map(alone)
+      : drawJobs(random, behaviours),
     network: {
       delayMinMs,
       delayMaxMs: delayMinMs + random.between(1, 150),
@@ -174,11 +178,16 @@ function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJo
   return Array.from({ length: random.chance(0.12) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
-    kind: random.chance(0.05) ? 'train' : 'run',
+    kind: random.chance(TRAIN) ? 'train' : 'run',
     tasks: random.pick([1, 1, 1, 1, 2, 3]),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
   }))
+}
+
+/** With real proofs a task takes ten times as long: one is enough. */
+function alone(job: ScheduledJob): ScheduledJob {
+  return { ...job, kind: 'run', tasks: 1 }
 }
 
 function drawFaults(random: Random, peers: number): Fault[] {

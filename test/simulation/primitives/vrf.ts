@@ -9,6 +9,16 @@ export * from '../../../src/protocol/vrf.js'
 const outputs = new Kept<Uint8Array | undefined>({ isAlways: true })
 const proofs = new Kept<Uint8Array>({ isAlways: true })
 
+const VERIFIED = Symbol('verified')
+/** All simulated peers share the messages, and so the very same proofs. */
+interface Noted extends Uint8Array {
+  [VERIFIED]?: {
+    readonly publicKey: Uint8Array
+    readonly alpha: Uint8Array
+    readonly output: Uint8Array | undefined
+  }
+}
+
 function textOf(part: Uint8Array | string): string {
   return typeof part === 'string' ? part : Buffer.from(part).toString('base64')
 }
@@ -61,8 +71,19 @@ export function vrfVerify(
     const name = ['verify', publicKey, alpha, proof].map(textOf).join()
     return outputs.of(name, () => real.vrfVerify(publicKey, alpha, proof))
   }
-  if (Buffer.compare(proofOf(publicKey, alpha), proof) !== 0) return undefined
-  return vrfOutput(proof)
+  const noted: Noted = proof
+  const before = noted[VERIFIED]
+  if (before !== undefined && isSame(before.publicKey, publicKey) && isSame(before.alpha, alpha)) {
+    return before.output
+  }
+  if (!isSame(proofOf(publicKey, alpha), proof)) return undefined
+  const output = vrfOutput(proof)
+  noted[VERIFIED] = { publicKey, alpha, output }
+  return output
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
 }
 
 export function vrfOutput(proof: Uint8Array): Uint8Array | undefined {
