@@ -82,6 +82,8 @@ const FileSchema = z.strictObject({
   seats: z.int().min(1).max(256),
   memoryMiB: z.int().min(64),
   diskMiB: z.int().min(256),
+  /** What images that others' jobs bring may take in the engine. */
+  imageMiB: z.int().min(0),
   isolation: z.array(z.enum(['runc', 'runsc', 'kata'])).min(1),
   engineSocket: z.string(),
   /** Reference file of the CPU task image, as `npm run image` writes it. */
@@ -166,6 +168,7 @@ function defaults(home: string): FileConfig {
     seats: 1,
     memoryMiB: 4096,
     diskMiB: 20 * 1024,
+    imageMiB: 20 * 1024,
     isolation: ['runc'],
     engineSocket: '/var/run/docker.sock',
     image: join(PACKAGE_DIR, '.cache', 'images', 'image.json'),

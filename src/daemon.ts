@@ -3,6 +3,7 @@ import './network/polyfill.js'
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DaemonPort } from './api/daemon-port.js'
+import { ImageDesk } from './api/image-desk.js'
 import { ImageShelf } from './api/image-shelf.js'
 import { BlobDesk } from './api/blob-desk.js'
 import { LocalPort } from './api/local-port.js'
@@ -23,7 +24,10 @@ import type { Clock } from './clock.js'
 import type { Config } from './config.js'
 import type { ContainerRuntime } from './container/container-runtime.js'
 import { DockerRuntime } from './container/docker-runtime.js'
+import { EngineImages } from './container/engine-images.js'
+import { inspectImageArchive } from './container/image-inspect.js'
 import { removeWorkFolder } from './container/work-folder.js'
+import { compressZstd } from './container/zstd.js'
 import { CtdError, errorCode, errorMessage } from './errors.js'
 import { Events } from './events.js'
 import { createExecute } from './executor/execute.js'
@@ -148,11 +152,42 @@ export async function startDaemon(
     },
   })
   const transport = overrides.transport?.(realTransport) ?? realTransport
-  const realRuntime = new DockerRuntime({ socketPath: config.engineSocket })
+  const engineImages = new EngineImages(
+    {
+      clock,
+      log: log('container'),
+      ledger: {
+        put: (configDigest, text) => store.put('image', configDigest, text, true),
+        delete: (configDigest) => store.delete('image', configDigest),
+        list: (limit) => store.list('image', limit),
+      },
+      isLeased: (configDigest) => leasedImages().includes(configDigest),
+    },
+    { budgetBytes: config.imageMiB * 1024 ** 2 },
+  )
+  await engineImages.load()
+  /** Images of the jobs that run or wait here, others' and own. */
+  const leasedImages = (): readonly string[] => {
+    const working = executor.replicas.filter(({ phase }) => phase !== 'done' && phase !== 'failed')
+    const own = requester.runners().filter(({ state }) => !isEnded(state))
+    return [
+      ...working.map(({ options }) => options.manifest.message.image),
+      ...own.map(({ context }) => context.manifest.message.image),
+    ].flatMap((image) => (image === undefined ? [] : [toHex(image.configDigest)]))
+  }
+  const realRuntime = new DockerRuntime({ socketPath: config.engineSocket, images: engineImages })
   const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
   const blobServer = new BlobServer({ store: blobs })
   const transfer = new BlobTransfer({ store: blobs, transport })
-  const shelf = new ImageShelf(config.image, (path, holder) => adoptFile(blobs, path, { holder }))
+  const shelf = new ImageShelf(
+    {
+      adopt: (path, holder) => adoptFile(blobs, path, { holder }),
+      hold: (holder, digest) => blobs.hold(holder, digest),
+      release: (holder) => blobs.release(holder),
+    },
+    { cpuReference: config.image, dir: join(config.home, 'images') },
+  )
+  await shelf.load()
   const probe = new SystemProbe({ dataDir: config.home })
   const pins = new Pins({
     store: blobs,
@@ -613,8 +648,18 @@ export async function startDaemon(
     linkFolder: (dir, holder, signal) => addFolder(blobs, dir, { holder, signal, link: true }),
     providersOf,
   })
+  const imageDesk = new ImageDesk({
+    blobs,
+    shelf,
+    engineImages,
+    runtime,
+    clock,
+    inspect: inspectImageArchive,
+    compress: compressZstd,
+  })
   const port = new LocalPort({
     desk,
+    imageDesk,
     folderFiles: (digest) => folderFiles(blobs, digest),
     network,
     clock,

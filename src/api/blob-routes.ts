@@ -1,21 +1,17 @@
 /** The endpoints of blobs and storage, each a few lines over `BlobPort`. */
 import { pipeline, Readable, Transform } from 'node:stream'
-import { setTimeout as delay } from 'node:timers/promises'
-import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { parsePeerId } from '../wire/ids.js'
+import { closeSignal, LINES, sendLines } from './answer-lines.js'
 import * as schemas from './blob-schemas.js'
 import type { DaemonPort } from './daemon-port.js'
 import { API_LIMITS } from './limits.js'
-import { problemOf } from './problem.js'
 import { emptyQuerySchema } from './schemas.js'
 import { states } from './typed-app.js'
 import type { TypedApp } from './typed-app.js'
 
 const OCTETS = 'application/octet-stream'
-const LINES = 'application/x-ndjson'
-const PROGRESS_MS = 500
 
 export interface BlobRoutesOptions {
   /** Largest upload. */
@@ -141,51 +137,6 @@ function registerStorageRoutes(app: TypedApp, port: DaemonPort): void {
   app.post('/v1/storage/scrub', { schema: { produces: [LINES] } }, async (_request, reply) =>
     sendLines(reply, (onProgress, signal) => port.blobs.scrub(onProgress, signal)),
   )
-}
-
-/** Aborts when the client leaves. */
-function closeSignal(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController()
-  reply.raw.once('close', () => {
-    controller.abort(new CtdError('ABORTED', 'the client has left'))
-  })
-  return controller.signal
-}
-
-/**
- * Answers with lines of JSON while work goes on: `{"progress": …}` twice a second, and at the end
- * `{"result": …}` or `{"problem": …}`. Work that fails before its first progress is answered like
- * any other request. When the client leaves, the work ends.
- */
-async function sendLines<P extends object, R extends object>(
-  reply: FastifyReply,
-  work: (onProgress: (progress: P) => void, signal: AbortSignal) => Promise<R>,
-): Promise<FastifyReply> {
-  let latest: P | undefined
-  let onFirst = (): void => undefined
-  const first = new Promise<void>((resolve) => {
-    onFirst = resolve
-  })
-  const ended = work((progress) => {
-    latest = progress
-    onFirst()
-  }, closeSignal(reply)).then(
-    (result) => ({ result }),
-    (error: unknown) => ({ error }),
-  )
-  const early = await Promise.race([ended, first])
-  if (early !== undefined && 'error' in early) throw early.error
-  async function* lines(): AsyncGenerator<string> {
-    for (;;) {
-      const end = await Promise.race([ended, delay(PROGRESS_MS, undefined, { ref: false })])
-      if (latest !== undefined) yield `${JSON.stringify({ progress: latest })}\n`
-      if (end === undefined) continue
-      const last = 'error' in end ? { problem: problemOf(end.error) } : end
-      yield `${JSON.stringify(last)}\n`
-      return
-    }
-  }
-  return await reply.type(LINES).send(Readable.from(lines()))
 }
 
 /** The same bytes, ended by BLOB_TOO_LARGE once there are more than `maxBytes`. */

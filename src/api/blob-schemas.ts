@@ -79,3 +79,24 @@ export const storageSchema = z.looseObject({
   rottenBytes: z.number(),
   freeDiskBytes: z.number(),
 })
+
+/** Body of `POST /v1/images`. */
+export const addImageSchema = z.strictObject({
+  archive: z.string().min(1).max(128),
+  name: z.string().min(1).max(63).exactOptional(),
+})
+export const imageParamsSchema = z.strictObject({ name: z.string().min(1).max(128) })
+export const imageViewSchema = z.looseObject({
+  name: z.string(),
+  tag: z.string(),
+  configDigest: z.string(),
+  manifestDigest: z.string(),
+  sizeBytes: z.number(),
+  inEngine: z.boolean(),
+  inStore: z.boolean(),
+  archiveBytes: z.number().nullable(),
+  isLoaded: z.boolean(),
+  usedMs: z.number().nullable(),
+  isLeased: z.boolean(),
+})
+export const imageRemovedSchema = z.looseObject({ freedBytes: z.number() })

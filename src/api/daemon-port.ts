@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream'
 import type { PeerId } from '../wire/ids.js'
 import type { BlobPort } from './blob-port.js'
+import type { ImagePort } from './image-desk.js'
 
 /** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
 export interface TrainRequest {
@@ -224,6 +225,7 @@ export interface DaemonPort {
   reputation(peer: PeerId, atMs: number | undefined): Promise<ReputationView>
   node(): Promise<NodeView>
   readonly blobs: BlobPort
+  readonly images: ImagePort
   /** Calls the listener for every event until the returned function is called. */
   subscribe(listener: (event: DaemonEvent) => void): () => void
 }

@@ -28,6 +28,7 @@ import type {
   TrainRequest,
   ReputationView,
 } from './daemon-port.js'
+import type { ImagePort } from './image-desk.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
 import { createJobOf } from './submission.js'
@@ -38,6 +39,7 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'
   readonly clock: Clock
   readonly blobs: BlobStore
   readonly desk: BlobPort
+  readonly imageDesk: ImagePort
   readonly transfer: BlobTransfer
   readonly requester: Requester
   readonly inbox: Inbox
@@ -63,11 +65,13 @@ const LOG_LINE_CHARS = 1000
 export class LocalPort implements DaemonPort {
   readonly #parts: LocalPortComponents
   readonly blobs: BlobPort
+  readonly images: ImagePort
   #submissions = 0
 
   constructor(parts: LocalPortComponents) {
     this.#parts = parts
     this.blobs = parts.desk
+    this.images = parts.imageDesk
   }
 
   async submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }> {

@@ -7,6 +7,7 @@ import { parsePeerId } from '../wire/ids.js'
 import { jobResults, jobStatus } from './answers.js'
 import { registerBlobRoutes } from './blob-routes.js'
 import type { DaemonPort } from './daemon-port.js'
+import { registerImageRoutes } from './image-routes.js'
 import { API_LIMITS } from './limits.js'
 import * as schemas from './schemas.js'
 import { states } from './typed-app.js'
@@ -59,6 +60,7 @@ export function registerV1Routes(app: TypedApp, port: DaemonPort, options: V1Opt
   registerArtifactRoutes(app, port)
   registerNodeRoutes(app, port, options)
   registerBlobRoutes(app, port, options)
+  registerImageRoutes(app, port)
 }
 
 function registerJobRoutes(app: TypedApp, port: DaemonPort): void {

@@ -11,6 +11,7 @@ import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
 import type { AddFlags } from './blob-add.js'
 import type { GetFlags } from './blob-get.js'
+import type { ImageBuildFlags } from './images.js'
 import type { ResultsFlags } from './results.js'
 import type { RepFlags } from './rep.js'
 import type { StartFlags } from './start.js'
@@ -65,6 +66,7 @@ function createProgram(setExitCode: SetExitCode): Command {
   addJobCommands(add, act)
   addSubmitCommands(add, setExitCode)
   addBlobCommands(add, act)
+  addImageCommands(add, act)
   addHelpCommand(program)
   return program
 }
@@ -271,6 +273,41 @@ function addBlobCommands(add: Add, act: Act): void {
   add('scrub', 'read every blob again and mend what has rotted').action(
     act(async (context) => await (await import('./blobs.js')).scrubCommand(context)),
   )
+}
+
+function addImageCommands(add: Add, act: Act): void {
+  const image = add('image', 'task images: build, add, list and remove them')
+  const sub = (syntax: string, description: string): Command =>
+    image.command(syntax).description(description).exitOverride()
+  const building = sub('build', 'build the CPU image from Debian packages (root, Debian)').option(
+    '--force',
+    'build anew what is built already',
+  )
+  building.action(
+    act(async (context) => {
+      const { imageBuildCommand } = await import('./images.js')
+      return await imageBuildCommand(context, building.opts<ImageBuildFlags>())
+    }),
+  )
+  const adding = sub('add', 'offer an image to peers: an archive of docker save or an OCI layout')
+    .argument('<archive>', 'one tar file, plain or compressed with zstd')
+    .option('--name <name>', 'what jobs call it (default: its own name)')
+  adding.action(
+    act(async (context, path = '') => {
+      const { imageAddCommand } = await import('./images.js')
+      return await imageAddCommand(context, path, adding.opts())
+    }),
+  )
+  sub('ls', 'images that jobs can name, and those that others brought').action(
+    act(async (context) => await (await import('./images.js')).imageLsCommand(context)),
+  )
+  sub('rm', 'remove an image that no job needs')
+    .argument('<name>', 'its name, or how its digest begins')
+    .action(
+      act(async (context, name = '') =>
+        (await import('./images.js')).imageRmCommand(context, name),
+      ),
+    )
 }
 
 function addHelpCommand(program: Command): void {

@@ -30,8 +30,8 @@ export function isGone(error: unknown): boolean {
   return property(rootOf(error), 'statusCode') === 404
 }
 
-/** The engine is doing just that already, for somebody else. */
-export function isInProgress(error: unknown): boolean {
+/** The engine is doing just that already for somebody else, or something else needs the thing. */
+export function isConflict(error: unknown): boolean {
   return property(rootOf(error), 'statusCode') === 409
 }
 

@@ -3,8 +3,9 @@ import { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import { CtdError } from '../errors.js'
 import { CONTAINER_LIMITS as LIMITS, type ImageRef } from './container-runtime.js'
-import { answer, isGone } from './docker-errors.js'
+import { answer, isConflict, isGone } from './docker-errors.js'
 import { guardImageArchive } from './image-archive-guard.js'
+import { unpacked } from './image-inspect.js'
 
 /** The engine's id of an image, if it is this image down to its layers. */
 export async function findImage(
@@ -34,7 +35,8 @@ export async function findImage(
 }
 
 /**
- * Loads an archive and checks that it brought the image.
+ * Loads an archive, plain or compressed with zstd, and checks that it brought the image. The bytes
+ * go straight into the engine; nothing is written on the way.
  *
  * @throws CtdError IMAGE_ARCHIVE_REFUSED, IMAGE_LOAD_FAILED, IMAGE_DIGEST_MISMATCH
  */
@@ -45,7 +47,8 @@ export async function loadImage(
   signal: AbortSignal,
 ): Promise<void> {
   const broken = new AbortController()
-  const guarded = Readable.from(guardImageArchive(archive, image), { objectMode: false })
+  const { bytes } = await unpacked(archive, image.sizeBytes)
+  const guarded = Readable.from(guardImageArchive(bytes, image), { objectMode: false })
   // dockerode does not look at the errors of what it sends: they must end its request.
   guarded.on('error', (error) => broken.abort(error))
   const abortSignal = AbortSignal.any([signal, broken.signal])
@@ -71,6 +74,33 @@ export async function loadImage(
       },
     )
   }
+}
+
+/**
+ * Takes an image out of the engine.
+ *
+ * @returns false where a container, or a name that somebody else gave it, keeps it there
+ */
+export async function removeImage(
+  docker: Docker,
+  image: ImageRef,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const id = await findImage(docker, image, signal)
+  if (id === undefined) return true
+  const remove = (): Promise<boolean> =>
+    docker
+      .getImage(id)
+      .remove({ force: false })
+      .then(
+        () => true,
+        (error: unknown) => {
+          if (isGone(error)) return true
+          if (isConflict(error)) return false
+          throw error
+        },
+      )
+  return answer(remove, signal)
 }
 
 /** The engine answers 200 and then writes its errors into the body. */

@@ -16,9 +16,10 @@ import {
   type TaskOutcome,
   type TaskSpec,
 } from './container-runtime.js'
-import { answer, engineError, isGone, isInProgress } from './docker-errors.js'
-import { findImage, loadImage } from './docker-images.js'
+import { answer, engineError, isConflict, isGone } from './docker-errors.js'
+import { findImage, loadImage, removeImage } from './docker-images.js'
 import { runContainer, type EndedContainer } from './docker-run.js'
+import type { EngineImages } from './engine-images.js'
 import { auditHostConfig, auditInspect, type ContainerPolicy } from './host-config-audit.js'
 import { assertTaskSpec, createOptions, LABELS, type RunLayout } from './host-config.js'
 import { ProgressTail } from './progress-tail.js'
@@ -38,6 +39,8 @@ export interface DockerRuntimeOptions {
   readonly socketPath?: string
   /** What tasks may count on; `base` where the processor lacks AVX2. Default `avx2`. */
   readonly instructionSet?: 'avx2' | 'base'
+  /** Remembers what is loaded and keeps it within a budget; without it all stays. */
+  readonly images?: EngineImages
 }
 
 const DEFAULT_SOCKET = '/var/run/docker.sock'
@@ -61,11 +64,14 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #docker: Docker
   readonly #mounts = new MountAbility()
   readonly #instructionSet: 'avx2' | 'base'
+  readonly #images: EngineImages | undefined
   #facts: EngineFacts | undefined
 
   constructor(options: DockerRuntimeOptions = {}) {
     this.#instructionSet = options.instructionSet ?? 'avx2'
     this.#docker = new Docker({ socketPath: options.socketPath ?? DEFAULT_SOCKET })
+    this.#images = options.images
+    this.#images?.connect((image, signal) => removeImage(this.#docker, image, signal))
   }
 
   async describe(signal: AbortSignal): Promise<EngineDescription> {
@@ -107,12 +113,27 @@ export class DockerRuntime implements ContainerRuntime {
   }
 
   async loadImage(image: ImageRef, archive: Readable, signal: AbortSignal): Promise<void> {
+    if ((await findImage(this.#docker, image, signal)) !== undefined) {
+      archive.destroy()
+      return // The owner's, or loaded meanwhile: not ours to remove.
+    }
+    await this.#images?.makeRoom(image, signal)
     await loadImage(this.#docker, image, archive, signal)
+    await this.#images?.onLoaded(image)
   }
 
   async run(spec: TaskSpec, on: TaskListener, signal: AbortSignal): Promise<TaskOutcome> {
     assertTaskSpec(spec)
     if (signal.aborted) return cancelledBeforeStart(spec)
+    const end = await this.#images?.use(spec.image.configDigest)
+    try {
+      return await this.#run(spec, on, signal)
+    } finally {
+      end?.()
+    }
+  }
+
+  async #run(spec: TaskSpec, on: TaskListener, signal: AbortSignal): Promise<TaskOutcome> {
     const imageId = await findImage(this.#docker, spec.image, signal)
     if (imageId === undefined) {
       throw new CtdError('IMAGE_MISSING', `the engine does not hold image ${spec.image.name}`)
@@ -215,7 +236,7 @@ export class DockerRuntime implements ContainerRuntime {
     try {
       await this.#docker.getContainer(idOrName).remove({ force: true, v: true })
     } catch (error) {
-      if (!isGone(error) && !isInProgress(error)) throw engineError(error)
+      if (!isGone(error) && !isConflict(error)) throw engineError(error)
     }
   }
 }

@@ -83,7 +83,7 @@ export function localImageName(image: ImageRef): string {
 }
 
 /** Hands out the archive in exact pieces, and no more of it than was pinned. */
-class ByteReader {
+export class ByteReader {
   readonly #source: AsyncIterator<Uint8Array>
   readonly #bytesMax: number
   #rest: Buffer = Buffer.alloc(0)
@@ -185,7 +185,7 @@ function rewritten(path: string, content: Buffer, image: ImageRef, promised: Pro
 }
 
 /** One ustar header, of a plain file or of the two folders there are. */
-function readHeader(block: Buffer): { path: string; isFolder: boolean; sizeBytes: number } {
+export function readHeader(block: Buffer): { path: string; isFolder: boolean; sizeBytes: number } {
   const text = (start: number, length: number): string =>
     block
       .subarray(start, start + length)

@@ -26,6 +26,7 @@ import type {
   RunRequest,
   TrainRequest,
 } from '../../src/api/daemon-port.js'
+import type { ImagePort, ImageProgressView, ImageView } from '../../src/api/image-desk.js'
 import { createApiServer } from '../../src/api/server.js'
 import type { ApiServerOptions } from '../../src/api/server.js'
 import type { ScrubReport } from '../../src/blob/scrubber.js'
@@ -256,6 +257,45 @@ export class FakeBlobs implements BlobPort {
   }
 }
 
+export const IMAGE: ImageView = {
+  name: 'tool',
+  tag: 'computetorrent/tool:1',
+  configDigest: '1'.repeat(64),
+  manifestDigest: '2'.repeat(64),
+  sizeBytes: 3_000_000,
+  inEngine: true,
+  inStore: true,
+  archiveBytes: 1_000_000,
+  isLoaded: false,
+  usedMs: null,
+  isLeased: false,
+}
+
+export class FakeImages implements ImagePort {
+  readonly added: Array<{ readonly archive: string; readonly name: string | undefined }> = []
+  readonly removed: string[] = []
+  failWith: Error | undefined
+
+  async list(): Promise<readonly ImageView[]> {
+    return [IMAGE]
+  }
+  async add(
+    archive: string,
+    name: string | undefined,
+    onProgress: (progress: ImageProgressView) => void,
+  ): Promise<ImageView> {
+    onProgress({ step: 'verify', doneBytes: 0, totalBytes: 1 })
+    if (this.failWith !== undefined) throw this.failWith
+    this.added.push({ archive, name })
+    return { ...IMAGE, name: name ?? IMAGE.name }
+  }
+  async remove(name: string) {
+    if (this.failWith !== undefined) throw this.failWith
+    this.removed.push(name)
+    return { freedBytes: 4_000_000 }
+  }
+}
+
 export const STORAGE: StorageView = {
   quotaBytes: 1024 ** 3,
   usedBytes: 256 * 1024 ** 2,
@@ -276,6 +316,7 @@ export class FakeDaemon implements DaemonPort {
   evidenceBytes: Uint8Array | undefined = Uint8Array.of(4, 5)
   readonly submitted: Array<TrainRequest | RunRequest> = []
   readonly blobs = new FakeBlobs()
+  readonly images = new FakeImages()
   readonly artifacts = new Map<string, string>([
     ['model.safetensors', 'weights'],
     ['logs/eval.json', '{"accuracy":0.9}'],

@@ -301,6 +301,8 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/events',
     '/v1/folders',
     '/v1/health',
+    '/v1/images',
+    '/v1/images/{name}',
     '/v1/jobs',
     '/v1/jobs/{id}',
     '/v1/jobs/{id}/cancel',
