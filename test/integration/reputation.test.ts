@@ -181,7 +181,7 @@ test(
     const outcome = await replayHomes(homes, stage.name, now())
     assert.ok(outcome.jobs >= NAMES.length, `${outcome.jobs} jobs`)
     assert.ok(outcome.events > 200, `${outcome.events} events`)
-    assert.ok(outcome.messages > 1000, `${outcome.messages} messages`)
+    assert.ok(outcome.messages > 300, `${outcome.messages} messages`)
     assert.ok(outcome.scores > 50, `${outcome.scores} scores`)
     assert.deepEqual(outcome.differences, [])
   },
