@@ -74,12 +74,14 @@ export function decayFixed(age: number, halfLife: number): bigint {
   if (!Number.isSafeInteger(halfLife) || halfLife <= 0) {
     throw new InvariantError('a half-life is an integer > 0')
   }
-  const whole = BigInt(age) / BigInt(halfLife)
+  const rest = age % halfLife
+  const whole = BigInt((age - rest) / halfLife)
   if (whole >= UNIT_BITS) return 0n
-  const fraction = ((BigInt(age) % BigInt(halfLife)) << 32n) / BigInt(halfLife)
+  // Below 2^32, so that its bits are read from a number.
+  const fraction = Number((BigInt(rest) << 32n) / BigInt(halfLife))
   let product = UNIT
   HALVING_ROOTS.forEach((root, i) => {
-    if ((fraction >> BigInt(31 - i)) & 1n) product = (product * root) >> UNIT_BITS
+    if ((fraction >>> (31 - i)) & 1) product = (product * root) >> UNIT_BITS
   })
   return product >> whole
 }

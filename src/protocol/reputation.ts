@@ -108,6 +108,7 @@ const DAY_MS = 24 * 3600 * SECOND_MS
 /** Amounts inside the fold are millionths of millionths, so that rounding stays invisible. */
 const ONE = 1_000_000_000_000n
 const MICRO = 1_000_000n
+const CREDIT_OF_25 = 25n * ONE
 
 /** Constants of reputation (trust.md 2.6, the gentle ones of section 3). */
 export const REPUTATION_RULES = {
@@ -371,7 +372,7 @@ function agreedEffect(
   return {
     ...NO_EFFECT,
     kind: 'credited',
-    credit: (25n * ONE) / BigInt((5 + submitted) * (5 + paired)),
+    credit: CREDIT_OF_25 / BigInt((5 + submitted) * (5 + paired)),
     delivered: true,
     accepted: true,
     coOperators,
