@@ -3,7 +3,6 @@
  * keeps every verified piece, so that a fetch that was stopped goes on where it was; the target
  * appears whole or not at all.
  */
-import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { lstat, mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -11,7 +10,8 @@ import { pipeline } from 'node:stream/promises'
 import type { BlobDetailView, FetchedView, FetchProgressView } from '../api/blob-port.js'
 import type { PeerView } from '../api/daemon-port.js'
 import { CtdError } from '../errors.js'
-import { assertPath, blobDigestOf, PIECE_BYTES } from '../wire/folder.js'
+import { assertPath } from '../wire/folder.js'
+import { BlobHasher } from './blob-hasher.js'
 import type { Context } from './context.js'
 import { EXIT } from './exit-codes.js'
 import { interruptible } from './interrupt.js'
@@ -134,34 +134,4 @@ async function writeBlob(
   throw new CtdError('BLOB_CORRUPT', `the bytes of ${blob.digest.slice(0, 12)} are not its own`, {
     hint: 'the disk of the daemon may rot: ctd scrub',
   })
-}
-
-/** The digest of bytes that come in chunks of any size. */
-export class BlobHasher {
-  readonly #hashes: Uint8Array[] = []
-  #piece = createHash('sha256')
-  #pieceBytes = 0
-  #sizeBytes = 0
-
-  update(chunk: Uint8Array): void {
-    for (let at = 0; at < chunk.length;) {
-      const part = chunk.subarray(at, at + PIECE_BYTES - this.#pieceBytes)
-      this.#piece.update(part)
-      this.#pieceBytes += part.length
-      at += part.length
-      if (this.#pieceBytes === PIECE_BYTES) this.#endPiece()
-    }
-    this.#sizeBytes += chunk.length
-  }
-
-  digest(): string {
-    if (this.#pieceBytes > 0) this.#endPiece()
-    return blobDigestOf(this.#sizeBytes, this.#hashes)
-  }
-
-  #endPiece(): void {
-    this.#hashes.push(this.#piece.digest())
-    this.#piece = createHash('sha256')
-    this.#pieceBytes = 0
-  }
 }

@@ -142,6 +142,7 @@ function addJobCommands(add: Add, act: Act): void {
     .argument(...id)
     .option('--out <dir>', 'write artifacts and transcript.ctd into a folder')
     .option('--force', 'write into a folder that is not empty')
+    .option('--keep', 'pin the artifacts, so that they outlive the job')
     .option('--wait', 'follow the job until it ends')
     .option('--wait-timeout <duration>', 'wait no longer than this, for example 10m')
   results.action(

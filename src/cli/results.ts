@@ -1,15 +1,18 @@
 /** `ctd results`: the result of a job, and its artifacts with the proof in a folder. */
-import { createWriteStream } from 'node:fs'
-import { mkdir, readdir, rename, rm } from 'node:fs/promises'
-import { dirname, join, resolve, sep } from 'node:path'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join, relative, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { FileView, JobView } from '../api/daemon-port.js'
 import { CtdError, errorCode, errorMessage } from '../errors.js'
+import { BlobHasher } from './blob-hasher.js'
 import type { Context } from './context.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { followOnScreen } from './follow.js'
+import { interruptible } from './interrupt.js'
 import { showEnd } from './submit.js'
-import { formatBytes, parseDurationMs } from './units.js'
+import { harmless } from './terminal.js'
+import { formatBytes, parseDurationMs, shortJob } from './units.js'
 
 /** Name of what the bidders were weighed by; `ctd audit` reads it too. */
 export const EVIDENCE_FILE = 'evidence.ctd'
@@ -17,12 +20,15 @@ export const EVIDENCE_FILE = 'evidence.ctd'
 export const TRANSCRIPT_FILE = 'transcript.ctd'
 const OWN_FILES: ReadonlySet<string> = new Set([TRANSCRIPT_FILE, EVIDENCE_FILE])
 const FILES_MAX = 10_000
+const PART_SUFFIX = '.ctd-part'
+const NAME_CHARS = 255
 
 export interface ResultsFlags {
   readonly out?: string
   readonly force?: boolean
   readonly wait?: boolean
   readonly waitTimeout?: string
+  readonly keep?: boolean
 }
 
 /** Returns the exit code. @throws CtdError JOB_NOT_FINISHED, JOB_FAILED, FOLDER_NOT_EMPTY, … */
@@ -43,13 +49,18 @@ export async function resultsCommand(
   const result = await context.client.get<Record<string, unknown>>(
     `/results?id=${encodeURIComponent(id)}`,
   )
+  if (flags.keep === true)
+    await keepArtifacts(context, String(result['id']), String(result['name'] ?? ''))
   if (flags.out === undefined) {
     if (context.json) context.printJson(result)
     else showEnd(context, await context.client.get<JobView>(`/v1/jobs/${encodeURIComponent(id)}`))
     return EXIT.ok
   }
   const folder = resolve(flags.out)
-  const files = await writeResults(context, String(result['id']), folder, flags.force === true)
+  const advice = `what is there is kept; go on with: ctd results ${id} --out ${flags.out}`
+  const files = await interruptible(advice, (signal) =>
+    writeResults(context, String(result['id']), { folder, isForced: flags.force === true }, signal),
+  )
   if (context.json) context.printJson({ ...result, folder, files })
   else {
     for (const file of files)
@@ -62,18 +73,20 @@ export async function resultsCommand(
 async function writeResults(
   context: Context,
   id: string,
-  folder: string,
-  isForced: boolean,
+  { folder, isForced }: { readonly folder: string; readonly isForced: boolean },
+  signal: AbortSignal,
 ): Promise<FileView[]> {
-  await assertWritable(folder, isForced)
   const files = await context.client.get<FileView[]>(`/v1/jobs/${id}/files`)
   if (files.length > FILES_MAX) throw new CtdError('TOO_MANY_FILES', `${files.length} artifacts`)
   // All names are judged before the first byte is written.
   const targets = files.map((file) => ({ file, target: targetPath(folder, file.path) }))
+  if (!isForced) await assertWritable(folder, new Set(targets.map(({ target }) => target)))
   await mkdir(folder, { recursive: true })
   for (const { file, target } of targets) {
+    // An earlier call may have brought it: what is whole is not fetched again.
+    if (await isWhole(target, file)) continue
     const query = `/v1/jobs/${id}/file?path=${encodeURIComponent(file.path)}`
-    const written = await writeFrom(context, query, target)
+    const written = await writeFrom(context, query, target, signal)
     if (written !== file.sizeBytes) {
       throw new CtdError(
         'FILE_INCOMPLETE',
@@ -85,11 +98,12 @@ async function writeResults(
     context,
     `/v1/jobs/${id}/transcript`,
     join(folder, TRANSCRIPT_FILE),
+    signal,
   )
   const written = [...files, { path: TRANSCRIPT_FILE, sizeBytes, digest: '' }]
   try {
     const evidence = `/v1/jobs/${id}/evidence`
-    const evidenceBytes = await writeFrom(context, evidence, join(folder, EVIDENCE_FILE))
+    const evidenceBytes = await writeFrom(context, evidence, join(folder, EVIDENCE_FILE), signal)
     return [...written, { path: EVIDENCE_FILE, sizeBytes: evidenceBytes, digest: '' }]
   } catch (error) {
     if (!errorCode(error).startsWith('EVIDENCE_')) throw error
@@ -98,16 +112,50 @@ async function writeResults(
   }
 }
 
-async function assertWritable(folder: string, isForced: boolean): Promise<void> {
-  const present = await readdir(folder).catch((error: unknown) => {
-    if (error instanceof Error && Reflect.get(error, 'code') === 'ENOENT') return []
-    throw error
+/** Pins what a job made, so that it outlives the job's record. */
+async function keepArtifacts(context: Context, id: string, name: string): Promise<void> {
+  const files = await context.client.get<FileView[]>(`/v1/jobs/${id}/files`)
+  for (const { path, digest } of files) {
+    const label = `${name === '' ? shortJob(id) : name}/${path}`.slice(0, NAME_CHARS)
+    await context.client.put(`/v1/blobs/${digest}/pin`, { name: harmless(label) })
+  }
+  context.tell(`kept: ${files.length} files are pinned (ctd ls)`)
+}
+
+/**
+ * A folder is ours to write into when it holds nothing, or only what an earlier call for the same
+ * job wrote: whole files, or what it was writing when it was stopped.
+ */
+async function assertWritable(folder: string, targets: ReadonlySet<string>): Promise<void> {
+  const present = await readdir(folder, { recursive: true, withFileTypes: true }).catch(
+    (error: unknown) => {
+      if (error instanceof Error && Reflect.get(error, 'code') === 'ENOENT') return []
+      throw error
+    },
+  )
+  const stranger = present.find((entry) => {
+    if (entry.isDirectory()) return false
+    const path = join(entry.parentPath, entry.name)
+    const whole = path.endsWith(PART_SUFFIX) ? path.slice(0, -PART_SUFFIX.length) : path
+    const isProof = OWN_FILES.has(relative(folder, whole))
+    return !entry.isFile() || !(targets.has(whole) || isProof)
   })
-  if (present.length > 0 && !isForced) {
-    throw new CtdError('FOLDER_NOT_EMPTY', `${folder} is not empty`, {
+  if (stranger !== undefined) {
+    throw new CtdError('FOLDER_NOT_EMPTY', `${folder} holds other files: ${stranger.name}`, {
       hint: 'choose another folder, or overwrite with --force',
     })
   }
+}
+
+/** Whether a file is there with the bytes that its digest names. */
+async function isWhole(target: string, file: FileView): Promise<boolean> {
+  const found = await lstat(target).catch(() => undefined)
+  if (found?.isFile() !== true || found.size !== file.sizeBytes) return false
+  const hasher = new BlobHasher()
+  for await (const chunk of createReadStream(target, { highWaterMark: 1 << 20 })) {
+    hasher.update(chunk as Buffer)
+  }
+  return hasher.digest() === file.digest
 }
 
 /**
@@ -133,13 +181,20 @@ export function targetPath(folder: string, path: string): string {
 }
 
 /** Writes beside the target and renames, so that a broken transfer leaves no half file. */
-async function writeFrom(context: Context, query: string, target: string): Promise<number> {
+async function writeFrom(
+  context: Context,
+  query: string,
+  target: string,
+  signal: AbortSignal,
+): Promise<number> {
   await mkdir(dirname(target), { recursive: true })
-  const part = `${target}.part-${process.pid}`
+  const part = `${target}${PART_SUFFIX}`
   try {
-    const bytes = await context.client.download(query)
+    const bytes = await context.client.download(query, signal)
+    // A call that was killed may have left one.
+    await rm(part, { force: true })
     const file = createWriteStream(part, { flags: 'wx' })
-    await pipeline(bytes, file)
+    await pipeline(bytes, file, { signal })
     await rename(part, target)
     return file.bytesWritten
   } catch (error) {

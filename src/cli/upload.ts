@@ -4,9 +4,9 @@ import { opendir, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { API_LIMITS } from '../api/limits.js'
 import { CtdError } from '../errors.js'
+import { BLOB_NAME, parseBlobName } from '../wire/cid.js'
 import type { ApiClient } from './client.js'
 
-const DIGEST = /^[0-9a-f]{64}$/
 const FOLDER_DEPTH_MAX = 32
 
 /**
@@ -23,9 +23,9 @@ export async function uploadSource(
   const path = resolve(base, source)
   const stats = await stat(path).catch(() => undefined)
   if (stats === undefined) {
-    if (DIGEST.test(source)) return source
+    if (BLOB_NAME.test(source)) return parseBlobName(source)
     throw new CtdError('FILE_NOT_FOUND', `there is no file or folder ${path}`, {
-      hint: 'give a path on this machine, or the digest of a blob the daemon holds',
+      hint: 'give a path on this machine, or the digest of a blob the daemon holds: ctd ls',
     })
   }
   return stats.isDirectory() ? await uploadFolder(client, path) : await uploadFile(client, path)

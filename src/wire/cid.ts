@@ -26,13 +26,19 @@ export function cidOf(digest: Digest): string {
 /** The digest that a person wrote, as hexadecimal or as a CID. @throws CtdError BAD_DIGEST */
 export function parseBlobName(text: string): Digest {
   if (HEX.test(text)) return text as Digest
-  if (CID.test(text)) {
-    const bytes = fromString(text.slice(1), 'base32')
-    const digest = toHex(bytes.subarray(PREFIX.length)) as Digest
-    // Compared whole: the last character has bits that must be zero.
-    if (HEX.test(digest) && cidOf(digest) === text) return digest
-  }
+  const digest = CID.test(text) ? digestInCid(text) : undefined
+  // Compared whole: the prefix must be ours.
+  if (digest !== undefined && cidOf(digest) === text) return digest
   throw new CtdError('BAD_DIGEST', `not the digest of a blob: ${text.slice(0, 80)}`, {
     hint: '64 hexadecimal characters, or a CIDv1 of a raw sha2-256 (bafkrei…)',
   })
+}
+
+function digestInCid(text: string): Digest | undefined {
+  try {
+    const digest = toHex(fromString(text.slice(1), 'base32').subarray(PREFIX.length))
+    return HEX.test(digest) ? (digest as Digest) : undefined
+  } catch {
+    return undefined // The last character has bits that must be zero.
+  }
 }

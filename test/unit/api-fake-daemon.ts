@@ -1,5 +1,4 @@
 /** A daemon that is not one: fixed answers behind the real HTTP server, for the tests of the doors. */
-import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -322,6 +321,8 @@ export class FakeDaemon implements DaemonPort {
     ['logs/eval.json', '{"accuracy":0.9}'],
   ])
   readonly listeners = new Set<(event: DaemonEvent) => void>()
+  /** Artifacts that were asked for. */
+  readonly read: string[] = []
   peerList: readonly PeerView[] = [makePeer()]
   current: JobView | undefined = makeJob()
   failWith: Error | undefined
@@ -356,11 +357,12 @@ export class FakeDaemon implements DaemonPort {
     return [...this.artifacts].map(([path, text]) => ({
       path,
       sizeBytes: Buffer.byteLength(text),
-      digest: createHash('sha256').update(text).digest('hex'),
+      digest: smallBlobDigest(Buffer.from(text)),
     }))
   }
   async readFile(id: string, path: string): Promise<Readable> {
     await this.job(id)
+    this.read.push(path)
     const text = this.artifacts.get(path)
     if (text === undefined) throw new CtdError('FILE_NOT_FOUND', `no file ${path}`)
     return Readable.from([Buffer.from(text)])

@@ -1,10 +1,13 @@
 /** The command line end to end: the real program against the real server over a fake daemon. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, before, beforeEach, test } from 'node:test'
+import { smallBlobDigest } from '../../src/wire/folder.js'
+import { parseDigest } from '../../src/wire/ids.js'
 import { JOB_ID, makeJob, PEER_B, startFake } from './api-fake-daemon.js'
 import type { Running } from './api-fake-daemon.js'
 
@@ -134,6 +137,105 @@ test('run --detach --json uploads inputs and folders, and prints nothing but JSO
   )
 })
 
+test('results --out may be called again and fetches only what is not whole', async () => {
+  fake.daemon.current = makeJob({ status: 'succeeded', result: RESULT })
+  const out = join(scratch, 'resumed')
+  assert.equal((await ctd(['results', 'ab12', '--out', out])).code, 0)
+  await writeFile(join(out, 'logs', 'eval.json'), 'half')
+  await writeFile(join(out, 'model.safetensors.ctd-part'), 'of a call that was killed')
+  fake.daemon.read.length = 0
+  const again = await ctd(['results', 'ab12', '--out', out])
+  assert.equal(again.code, 0, again.err)
+  assert.deepEqual(fake.daemon.read, ['logs/eval.json'])
+  assert.equal(await readFile(join(out, 'logs', 'eval.json'), 'utf8'), '{"accuracy":0.9}')
+})
+
+test('results --keep pins every artifact', async () => {
+  fake.daemon.current = makeJob({ status: 'succeeded', result: RESULT })
+  for (const text of fake.daemon.artifacts.values()) {
+    await fake.daemon.blobs.add(Readable.from([Buffer.from(text)]))
+  }
+  const { code, err } = await ctd(['results', 'ab12', '--keep'])
+  assert.equal(code, 0, err)
+  assert.equal(fake.daemon.blobs.pins.size, 2)
+  fake.daemon.blobs.pins.clear()
+})
+
+test('add streams a file, pins it by its name, and prints digest and CID', async () => {
+  const file = join(scratch, 'words.txt')
+  await writeFile(file, 'some words')
+  const { code, out } = await ctd(['add', file, '--json'])
+  assert.equal(code, 0)
+  const added = JSON.parse(out)
+  assert.equal(added.digest, smallBlobDigest(Buffer.from('some words')))
+  assert.match(added.cid, /^bafkrei[a-z2-7]{52}$/)
+  assert.equal(fake.daemon.blobs.pins.get(added.digest), 'words.txt')
+  const listed = await ctd(['ls'])
+  assert.match(listed.out, new RegExp(`^${added.digest}  words\\.txt  file {2}`, 'm'))
+})
+
+test('get writes a whole file, refuses a taken path, and tells where the bytes came from', async () => {
+  const bytes = Buffer.alloc(3 << 20, 5)
+  const digest = smallBlobDigest(bytes)
+  fake.daemon.blobs.remote.set(digest, bytes)
+  const out = join(scratch, 'got.bin')
+  const first = await ctd(['get', digest, '--out', out, '--from', PEER_B])
+  assert.equal(first.code, 0, first.err)
+  assert.equal(first.out, `${out}\n`)
+  assert.match(first.err, /3\.0MiB file, 3\.0MiB fetched/)
+  assert.deepEqual(await readFile(out), bytes)
+  assert.equal(fake.daemon.blobs.fetchFrom, PEER_B)
+  const second = await ctd(['get', digest, '--out', out])
+  assert.match(second.err, /^error\[FILE_EXISTS\]/)
+})
+
+test('get of bytes that are not those of the name leaves nothing behind', async () => {
+  const digest = smallBlobDigest(Buffer.from('what was asked for'))
+  fake.daemon.blobs.remote.set(digest, Buffer.from('what the disk gave back'))
+  const out = join(scratch, 'rotten.bin')
+  const { code, err } = await ctd(['get', digest, '--out', out])
+  assert.equal(code, 1)
+  assert.match(err, /^error\[BLOB_CORRUPT\]/)
+  assert.deepEqual(
+    (await readdir(scratch)).filter((name) => name.startsWith('rotten')),
+    [],
+  )
+})
+
+test('rm of what a job needs is refused with its holders, du and scrub say what they found', async () => {
+  const { digest } = await fake.daemon.blobs.add(Readable.from([Buffer.from('held')]))
+  fake.daemon.blobs.heldBy = ['your job ab12']
+  const held = await ctd(['rm', digest])
+  assert.equal(held.code, 1)
+  assert.match(held.err, /^error\[BLOB_HELD\]: it is held by your job ab12\n {2}hint/)
+  fake.daemon.blobs.heldBy = []
+  assert.match((await ctd(['rm', digest])).out, /^removed [0-9a-f]{64} {2}4B freed/)
+  assert.match((await ctd(['du'])).out, /^used +256MiB +25% of 1\.0GiB/m)
+  fake.daemon.blobs.scrubReport = {
+    ...fake.daemon.blobs.scrubReport,
+    rotten: [{ digest: parseDigest(digest), sizeBytes: 9, pieces: 1, outcome: 'dropped' }],
+  }
+  const scrub = await ctd(['scrub'])
+  assert.equal(scrub.code, 1)
+  assert.match(scrub.out, /2 blobs, 300B read: 1 rotten\n.*1 bad pieces {2}dropped/)
+})
+
+test('image add uploads and names an archive; ls and rm speak of it by that name', async () => {
+  const archive = join(scratch, 'tool.tar')
+  await writeFile(archive, 'an archive')
+  const added = await ctd(['image', 'add', archive, '--name', 'tool2'])
+  assert.equal(added.code, 0, added.err)
+  assert.deepEqual(fake.daemon.images.added, [
+    { archive: smallBlobDigest(Buffer.from('an archive')), name: 'tool2' },
+  ])
+  assert.match(
+    (await ctd(['image', 'ls'])).out,
+    /^tool +111111111111 +2\.9MiB +engine,store:977KiB/m,
+  )
+  assert.equal((await ctd(['image', 'rm', 'tool2', '--json'])).code, 0)
+  assert.deepEqual(fake.daemon.images.removed, ['tool2'])
+})
+
 test('Ctrl-C leaves a followed job running, says how to follow again, and exits 130', async () => {
   let isSent = false
   const { code, err } = await ctd(['results', 'ab12', '--wait'], {
@@ -165,7 +267,7 @@ test('a wait that is too short exits 8, a failed job 9', async () => {
   )
 })
 
-test('results --out writes artifacts and transcript, refuses a used folder, and obeys --force', async () => {
+test('results --out writes artifacts and transcript, refuses a folder of others, and obeys --force', async () => {
   succeed()
   const out = join(scratch, 'out')
   const first = await ctd(['results', 'ab12', '--out', out])
@@ -173,6 +275,7 @@ test('results --out writes artifacts and transcript, refuses a used folder, and 
   assert.equal(await readFile(join(out, 'logs', 'eval.json'), 'utf8'), '{"accuracy":0.9}')
   assert.equal((await stat(join(out, 'transcript.ctd'))).size, 3)
   assert.equal((await stat(join(out, 'evidence.ctd'))).size, 2)
+  await writeFile(join(out, 'mine.txt'), 'not of the job')
   const second = await ctd(['results', 'ab12', '--out', out])
   assert.equal(second.code, 1)
   assert.match(second.err, /^error\[FOLDER_NOT_EMPTY\]/)
