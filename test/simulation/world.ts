@@ -148,7 +148,9 @@ export class World {
         this.trace(what, from, to, bytes)
       },
       count: (what: string) => this.count(what),
-      onVerdict: this.invariants.onVerdict.bind(this.invariants),
+      onVerdict: this.#isChecked
+        ? this.invariants.onVerdict.bind(this.invariants)
+        : () => undefined,
     }
     this.network = new SimulatedNetwork(this.timeline, this.#random.fork('network'), observer, {
       faults: schedule.network,
@@ -201,6 +203,7 @@ export class World {
   }
 
   count(what: string): void {
+    if (!this.#isChecked) return
     const known = this.#coverage.get(what)
     if (known === undefined) this.#coverage.set(what, { times: 1 })
     else known.times += 1
