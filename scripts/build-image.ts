@@ -11,7 +11,7 @@
  */
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { createReadStream, existsSync } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync } from 'node:fs'
 import {
   copyFile,
   mkdir,
@@ -25,6 +25,7 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
 import { DockerRuntime } from '../src/container/docker-runtime.js'
@@ -37,6 +38,7 @@ import {
   type TarEntry,
   type WrittenImage,
 } from '../src/container/image-archive.js'
+import { compressZstd } from '../src/container/zstd.js'
 import { CtdError, errorCode, errorMessage } from '../src/errors.js'
 
 /** Same as in build-rootfs.sh. */
@@ -312,11 +314,25 @@ async function writeOnce(
     known?.sourceKey === sourceKey &&
     (await sizeOf(archive)) === known.sizeBytes
   ) {
+    if (!existsSync(`${archive}.zst`)) await compress(archive, signal)
     return { image: known, archive, fresh: false }
   }
   const image = await writeImageArchive(plan.settings, await layers(), archive, signal)
+  await compress(archive, signal)
   await writeFile(note, `${JSON.stringify({ ...image, sourceKey }, null, 2)}\n`)
   return { image, archive, fresh: true }
+}
+
+/** As peers fetch it; without a compressor on this machine the plain archive travels. */
+async function compress(archive: string, signal: AbortSignal): Promise<void> {
+  const smaller = await compressZstd(archive, signal)
+  const target = `${archive}.zst`
+  if (smaller === undefined) {
+    await rm(target, { force: true })
+    return
+  }
+  await pipeline(smaller, createWriteStream(`${target}.partial`), { signal })
+  await rename(`${target}.partial`, target)
 }
 
 async function loadIntoEngine(

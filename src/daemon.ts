@@ -702,7 +702,18 @@ export async function startDaemon(
     evidence: (roots) => evidenceFile({ network, reputation, archive, faults }, roots),
     reputation: (peer, atMs) => reputationView({ reputation, faults }, peer, atMs),
     node: () =>
-      nodeView({ config, self, startedMs, transport, hardware, executor, requester, agent: AGENT }),
+      nodeView({
+        config,
+        self,
+        startedMs,
+        transport,
+        hardware,
+        executor,
+        requester,
+        blobs,
+        pins,
+        agent: AGENT,
+      }),
   })
   const server = createApiServer(port, {
     socketPath: config.socket,

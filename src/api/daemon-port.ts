@@ -184,6 +184,13 @@ export interface NodeView {
   readonly executed: number
   readonly jobs: Readonly<Record<JobState, number>>
   readonly benchmark: string
+  readonly storage: {
+    readonly usedBytes: number
+    readonly quotaBytes: number
+    readonly pins: number
+    /** Blobs set aside because the disk gave back other bytes than were written. */
+    readonly rotten: number
+  }
 }
 
 export interface FileView {

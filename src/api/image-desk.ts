@@ -110,13 +110,14 @@ export class ImageDesk implements ImagePort {
     try {
       onProgress({ step: 'verify', doneBytes: 0, totalBytes })
       const { isCompressed, ...ref } = await inspect(blobs.path(given), signal)
+      const label = name ?? shortName(ref.name) ?? ref.configDigest.slice(0, 12)
+      await shelf.assertFree(label, ref)
       let kept = { digest: given, sizeBytes: totalBytes }
       if (!isCompressed) {
         onProgress({ step: 'compress', doneBytes: 0, totalBytes })
         const smaller = await compress(blobs.path(given), signal)
         if (smaller !== undefined) kept = await blobs.addStream(smaller, { holder: ADDING, signal })
       }
-      const label = name ?? shortName(ref.name) ?? ref.configDigest.slice(0, 12)
       await shelf.add(label, {
         ...ref,
         archive: kept.digest,

@@ -97,7 +97,7 @@ export class ImageShelf {
   }
 
   /** @throws CtdError BAD_IMAGE_NAME, IMAGE_NAME_TAKEN, TOO_MANY_IMAGES */
-  async add(name: string, image: ShelvedImage): Promise<void> {
+  async assertFree(name: string, image: ImageRef): Promise<void> {
     if (!NAME.test(name)) {
       throw new CtdError('BAD_IMAGE_NAME', `not a name for an image: ${name.slice(0, 80)}`, {
         hint: 'lower-case letters, digits, dot, dash and underscore: ctd image add PATH --name NAME',
@@ -106,13 +106,19 @@ export class ImageShelf {
     const known = (await this.added()).get(name)
     const isOther = known !== undefined && known.configDigest !== image.configDigest
     if (isOther || BUILT[name] !== undefined) {
+      const others = BUILT[name] === undefined ? `, or remove it: ctd image rm ${name}` : ''
       throw new CtdError('IMAGE_NAME_TAKEN', `there is another image named ${name}`, {
-        hint: `choose another name with --name, or remove it: ctd image rm ${name}`,
+        hint: `choose another name with --name${others}`,
       })
     }
     if ((await this.added()).size >= SHELVED_MAX) {
       throw new CtdError('TOO_MANY_IMAGES', `${SHELVED_MAX} images are kept already`)
     }
+  }
+
+  /** Shelves an image under a name; its archive is held from now on. @throws as `assertFree` */
+  async add(name: string, image: ShelvedImage): Promise<void> {
+    await this.assertFree(name, image)
     this.#components.release(imageHolder(name))
     this.#components.hold(imageHolder(name), image.archive)
     const path = this.#addedPath(name)

@@ -1,4 +1,6 @@
 /** What people see of this daemon and of the peers it knows. */
+import type { BlobStore } from '../blob/blob-store.js'
+import type { Pins } from '../blob/pins.js'
 import type { Config } from '../config.js'
 import type { Executor } from '../executor/executor.js'
 import type { Hardware } from '../executor/offering.js'
@@ -62,6 +64,8 @@ export interface NodeSources {
   readonly hardware: Hardware
   readonly executor: Executor
   readonly requester: Requester
+  readonly blobs: BlobStore
+  readonly pins: Pins
 }
 
 export function nodeView(sources: NodeSources): NodeView {
@@ -90,5 +94,11 @@ export function nodeView(sources: NodeSources): NodeView {
     executed: executor.finished,
     jobs,
     benchmark: hardware.benchmarkText,
+    storage: {
+      usedBytes: sources.blobs.usedBytes,
+      quotaBytes: sources.blobs.quotaBytes,
+      pins: sources.pins.list().length,
+      rotten: sources.blobs.rotten().length,
+    },
   }
 }

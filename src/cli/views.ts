@@ -31,6 +31,7 @@ export async function statusCommand(context: Context): Promise<number> {
     ['benchmark', node.benchmark],
     ['executing', `${node.executing} now, ${node.executed} in all`],
     ['jobs', counts.map(([state, count]) => `${count} ${state}`).join(', ') || 'none yet'],
+    ['storage', storageWords(node)],
     ['socket', node.socket],
   ]
   context.print(formatPairs(pairs.map(([label, value]) => [label, harmless(value)])))
@@ -38,6 +39,11 @@ export async function statusCommand(context: Context): Promise<number> {
   context.print(`\n${context.paint('yellow', 'problem')}    ${harmless(problem.text)}`)
   context.print(`next       ${problem.next}`)
   return EXIT.ok
+}
+
+function storageWords({ storage }: NodeView): string {
+  const { usedBytes, quotaBytes, pins } = storage
+  return `${formatBytes(usedBytes)} of ${formatBytes(quotaBytes)}, ${pins} pinned`
 }
 
 /** What most deserves attention, newest first; undefined when all is well. */
@@ -50,6 +56,11 @@ export function lastProblem(
   if (stuck !== undefined) {
     const text = `job ${shortJob(stuck.id)} is ${stuck.status}: ${stuck.reason}`
     return { text, next: 'ctd peers' }
+  }
+  if (node.storage.rotten > 0) {
+    const count = node.storage.rotten
+    const text = `${count === 1 ? 'a blob has' : `${count} blobs have`} rotted on the disk`
+    return { text, next: 'ctd scrub' }
   }
   if (node.engine.startsWith('none')) {
     return { text: `this peer cannot execute: engine ${node.engine}`, next: 'ctd doctor' }

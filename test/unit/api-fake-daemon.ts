@@ -122,6 +122,7 @@ export const NODE: NodeView = {
   executed: 7,
   jobs: { pending: 0, running: 1, succeeded: 2, failed: 0, cancelled: 0 },
   benchmark: '21 GFLOPS',
+  storage: { usedBytes: 3 * 1024 ** 3, quotaBytes: 20 * 1024 ** 3, pins: 2, rotten: 0 },
 }
 
 export function makePeer(change: Partial<PeerView> = {}): PeerView {
