@@ -24,7 +24,7 @@ export class BandwidthLimiter {
   /** When all that was passed so far will have been paid for. */
   #paidUntilMs = 0
   #waitingBytes = 0
-  #timer: NodeJS.Timeout | undefined
+  #isServing = false
 
   /** @param bytesPerSecond - `Infinity` for no limit */
   constructor(bytesPerSecond: number) {
@@ -87,29 +87,33 @@ export class BandwidthLimiter {
     }
   }
 
-  /** Lets pass what has been paid for, and comes back when more is. */
+  /**
+   * Lets one pass when all before it is paid for. The next is chosen a turn of the event loop
+   * later: only then does a flow with a single taker wait again.
+   */
   #serve(): void {
-    if (this.#timer !== undefined) return
-    for (;;) {
+    if (this.#isServing) return
+    const nowMs = performance.now()
+    let waitMs = this.#paidUntilMs - nowMs
+    if (waitMs <= 0) {
       const [name, flow] = this.#next() ?? []
       const waiter = flow?.waiting[0]
       if (name === undefined || flow === undefined || waiter === undefined) return
-      const nowMs = performance.now()
-      const waitMs = this.#paidUntilMs - nowMs
-      if (waitMs > 0) {
-        this.#timer = setTimeout(() => {
-          this.#timer = undefined
-          this.#serve()
-        }, waitMs)
-        return
-      }
       this.#served = Math.max(this.#served, flow.given)
       flow.given += waiter.bytes
       this.#remove(name, waiter)
-      this.#paidUntilMs =
-        Math.max(nowMs - SLACK_MS, this.#paidUntilMs) + (waiter.bytes / this.#bytesPerSecond) * 1000
+      const costMs = (waiter.bytes / this.#bytesPerSecond) * 1000
+      this.#paidUntilMs = Math.max(nowMs - SLACK_MS, this.#paidUntilMs) + costMs
+      waitMs = this.#paidUntilMs - nowMs
       waiter.pass()
     }
+    const again = (): void => {
+      this.#isServing = false
+      this.#serve()
+    }
+    this.#isServing = true
+    if (waitMs > 0) setTimeout(again, waitMs)
+    else setImmediate(again)
   }
 
   #next(): [string, Flow] | undefined {
