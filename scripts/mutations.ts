@@ -156,7 +156,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'nobody is excluded',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-fold.ts',
         find: 'if (item.failure > 0n) this.#excludeIfDue(item.atMs)',
         replace: '',
         tests: [
@@ -271,14 +271,14 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: "a lone steward's word about silence costs standing",
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: 'if (receipt.stewards < 2) {',
         replace: 'if (receipt.stewards < 1) {',
         tests: ['unit/reputation: weighs a timeout only when more than one steward saw it'],
       },
       {
         name: 'young strikes exclude',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-fold.ts',
         find: 'if (item.halvings > 0n && !item.young) this.#wrongs++',
         replace: 'if (item.halvings > 0n) this.#wrongs++',
         tests: ['unit/reputation: lowers a score by young strikes and never excludes for them'],
@@ -365,7 +365,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'a withheld opening costs no standing',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: "kind: 'unopened', failure: failureWithheld",
         replace: "kind: 'unopened', failure: 0n",
         tests: [
@@ -470,7 +470,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'whoever returns from an exclusion is established still',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-fold.ts',
         find: '    this.#accepted = 0\n    this.#coOperators = new Set()\n',
         replace: '',
         tests: ['unit/reputation: lets an established peer return as a probationer'],
@@ -532,8 +532,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'an honest peer may contradict itself after a crash',
         file: 'witness/fence.ts',
-        find: 'if (before !== undefined && before !== nameOf(opened.id)) {',
-        replace: 'if (before === nameOf(opened.kind)) {',
+        find: 'if (before !== undefined && before !== name) {',
+        replace: "if (before === 'never') {",
         tests: [
           'unit/evidence: lets a message out again, and never another one for its slot key',
           'unit/evidence: remembers over a crash what had left',
@@ -618,21 +618,21 @@ export const DEFENCES: readonly Defence[] = [
     mutations: [
       {
         name: 'credit does not diminish',
-        file: 'protocol/reputation.ts',
-        find: 'credit: (25n * ONE) / BigInt((5 + submitted) * (5 + paired))',
+        file: 'protocol/reputation-evidence.ts',
+        find: 'credit: CREDIT_OF_25 / BigInt((5 + submitted) * (5 + paired))',
         replace: 'credit: submitted + paired < 0 ? 0n : ONE',
         tests: ['property/reputation: bounds what a requester and two friends can farm in a week'],
       },
       {
         name: 'credit does not diminish with the partner',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: 'BigInt((5 + submitted) * (5 + paired))',
         replace: 'BigInt((5 + submitted) * (paired < 0 ? 0 : 5))',
         tests: ['unit/reputation: diminishes credit for the same requester and the same partner'],
       },
       {
         name: 'tasks of the own give credit',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: 'if (partners.length === 0 || isOwn) {',
         replace: 'if (partners.length === 0) {',
         tests: [
@@ -641,7 +641,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'a task run alone gives credit',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: 'if (partners.length === 0 || isOwn) {',
         replace: 'if (isOwn) {',
         tests: [
@@ -650,7 +650,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'two peers of one operator confirm each other',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-evidence.ts',
         find: ' && other.peer !== peer && other.operator !== operator,',
         replace: ' && other.peer !== peer,',
         tests: [
@@ -659,7 +659,7 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'two friends make each other established',
-        file: 'protocol/reputation.ts',
+        file: 'protocol/reputation-fold.ts',
         find: 'this.#accepted >= establishedAccepted && this.#coOperators.size >= establishedOperators',
         replace:
           'this.#accepted >= establishedAccepted || this.#coOperators.size >= establishedOperators',
@@ -667,9 +667,9 @@ export const DEFENCES: readonly Defence[] = [
       },
       {
         name: 'one task counts as often as it is told',
-        file: 'protocol/reputation.ts',
-        find: 'executor.peer} ${executor.outcome}`\n      if (counted.has(key)) continue\n',
-        replace: 'executor.peer} ${executor.outcome}`\n',
+        file: 'protocol/reputation-evidence.ts',
+        find: ' || this.#counted.has(key)) return false',
+        replace: ') return false',
         tests: ['unit/reputation: counts a repeated receipt and a second receipt of one task once'],
       },
     ],

@@ -16,8 +16,8 @@ import {
 } from '../src/protocol/election.js'
 import { decayPpm, logitMicro, negLog2Fixed } from '../src/protocol/integer.js'
 import { rank } from '../src/protocol/lottery.js'
+import { foldReputation } from '../src/protocol/reputation-fold.js'
 import {
-  foldReputation,
   type ReceiptExecutor,
   type ReceiptOutcome,
   type ReputationReceipt,

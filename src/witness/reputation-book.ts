@@ -10,12 +10,8 @@ import type { Ballot } from '../protocol/ballot.js'
 import type { Election } from '../protocol/election.js'
 import { evidenceRoot } from '../protocol/evidence-root.js'
 import { checkOpenings } from '../protocol/proofs.js'
-import {
-  excludedForEver,
-  explainScore,
-  REPUTATION_RULES,
-  scoreFrom,
-} from '../protocol/reputation.js'
+import { explainScore, scoreFrom } from '../protocol/reputation-fold.js'
+import { excludedForEver, REPUTATION_RULES } from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
 import { reputationReceipt } from '../protocol/reputation-receipt.js'
 import { ballotBehind, verifySlot } from '../protocol/slot-chain.js'

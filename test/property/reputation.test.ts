@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { explainScore, foldReputation } from '../../src/protocol/reputation-fold.js'
 import {
-  explainScore,
-  foldReputation,
   scoreOf,
   type ReceiptExecutor,
   type ReceiptOutcome,

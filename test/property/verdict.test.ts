@@ -3,8 +3,8 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { elect, type Candidate } from '../../src/protocol/election.js'
 import { uint32Bytes } from '../../src/protocol/integer.js'
+import { foldReputation } from '../../src/protocol/reputation-fold.js'
 import {
-  foldReputation,
   scoreOf,
   type ReceiptExecutor,
   type ReputationReceipt,

@@ -21,7 +21,7 @@ const MODULES = [
   { url: '/src/protocol/ballot.ts', by: './primitives/ballot.ts' },
   { url: '/src/protocol/integer.ts', by: './primitives/integer.ts' },
   { url: '/src/protocol/manifest.ts', by: './primitives/manifest.ts' },
-  { url: '/src/protocol/reputation.ts', by: './primitives/reputation.ts' },
+  { url: '/src/protocol/reputation-fold.ts', by: './primitives/reputation-fold.ts' },
   { url: '/src/protocol/slot-chain.ts', by: './primitives/slot-chain.ts' },
   { url: '/src/protocol/task.ts', by: './primitives/task.ts' },
 ]

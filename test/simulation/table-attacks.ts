@@ -5,7 +5,7 @@
 import { elect, hiddenReplicaDrawn, secondSeed } from '../../src/protocol/election.js'
 import type { Candidate, Election } from '../../src/protocol/election.js'
 import { quorumOf } from '../../src/protocol/quorum.js'
-import { foldReputation, NEWCOMER } from '../../src/protocol/reputation.js'
+import { foldReputation, scoreFrom } from '../../src/protocol/reputation-fold.js'
 import type { ReceiptExecutor, ReputationReceipt } from '../../src/protocol/reputation.js'
 import { rankStewards } from '../../src/protocol/stewards.js'
 import { peerIdFromPublicKey, sha256, toHex, utf8 } from '../../src/wire/ids.js'
@@ -16,7 +16,6 @@ import { playTable } from './table.js'
 import type { TableFigures } from './table.js'
 import { PRODUCTION_RULES } from './table-setting.js'
 import type { TableRules, TableSetting } from './table-setting.js'
-import { RunningScores } from './table-scores.js'
 import {
   FIRST_COME,
   FREE_TIMEOUTS,
@@ -413,13 +412,16 @@ function playFarmers(): { real: number; weak: number } {
     }
   })
   const nowMs = START_MS + DAY_MS
-  const flat = new RunningScores({ isCreditFlat: true })
-  for (const receipt of receipts) flat.add(receipt)
-  const creditOf = ({ creditMicro }: { creditMicro: number }): number => creditMicro / 1e6
-  return {
-    real: creditOf(foldReputation(receipts, nowMs).get(first) ?? NEWCOMER),
-    weak: creditOf(flat.scoreAt(first, nowMs)),
-  }
+  // As if no two tasks had the same requester or partner: then nothing diminishes.
+  const flat = receipts.map((receipt, i): ReputationReceipt => {
+    const executors = receipt.executors.map((each) =>
+      each.peer === first ? each : { ...each, operator: `${each.operator} ${i}` },
+    )
+    return { ...receipt, requester: `${receipt.requester} ${i}` as PeerId, executors }
+  })
+  const creditOf = (given: readonly ReputationReceipt[]): number =>
+    scoreFrom(given, first, nowMs).creditMicro / 1e6
+  return { real: creditOf(receipts), weak: creditOf(flat) }
 }
 
 /** Peers that declare ten times their speed, and have run thirty tasks beside others since. */

@@ -1,7 +1,7 @@
 /**
- * What adversaries gain in numbers: many tasks by the production `elect`, `judge` and
- * `hiddenReplicaDrawn`, without a network. Reputation feeds back, by scores that are compared with
- * `foldReputation` as the run goes: whoever is caught is elected less and in the end not at all.
+ * What adversaries gain in numbers: many tasks by the production `elect`, `judge`,
+ * `hiddenReplicaDrawn` and `OrderedFold`, without a network. Reputation feeds back: whoever is
+ * caught is elected less and in the end not at all.
  */
 import { choosePlaces, elect, hiddenReplicaDrawn } from '../../src/protocol/election.js'
 import { compareText } from '../../src/protocol/integer.js'
@@ -17,7 +17,7 @@ import { farmedBy, historyOf, START_MS } from './table-history.js'
 import { Play, RIGHT } from './table-play.js'
 import { PRODUCTION_RULES } from './table-setting.js'
 import type { Bidder, Player, TableRules, TableSetting } from './table-setting.js'
-import { assertSame, RunningScores } from './table-scores.js'
+import { RunningScores } from './table-scores.js'
 import { meanInterval, wilson } from './table-statistics.js'
 import type { Interval } from './table-statistics.js'
 
@@ -43,8 +43,6 @@ const BATCH = 10
 /** Ten minutes between offers: a week is some 10,000 tasks. */
 const BATCH_MS = 600_000
 const EARLY_TASKS = 1000
-const SAME_EVERY = 1000
-const SAME_PEERS = 2
 const SYBIL_FACTOR = 10
 const REQUESTERS = 200
 const WITHHOLDERS = 3
@@ -62,7 +60,6 @@ class Run {
   readonly #random: Random
   #players: Player[] = []
   #scores = new RunningScores()
-  #receipts: ReputationReceipt[] = []
   readonly #everExcluded = new Set<PeerId>()
   #owned = new Set<PeerId>()
   #honest = 0
@@ -90,7 +87,6 @@ class Run {
     }))
     this.#owned = new Set(this.#players.flatMap((each) => (each.isAdversary ? each.peer : [])))
     this.#scores = new RunningScores()
-    this.#receipts = []
     this.#honest += peers - owned
     this.#adversaries += owned + sybils
     if (phase === 'young') return
@@ -98,7 +94,7 @@ class Run {
     const histories = this.#players.slice(hasHistory ? 0 : owned, peers).flatMap(historyOf)
     if (strategy === 'farmers') histories.push(...farmedBy(this.#players.slice(0, owned)))
     histories.sort((a, b) => a.atMs - b.atMs || compareText(a.receiptId, b.receiptId))
-    for (const receipt of histories) this.#take(receipt)
+    for (const receipt of histories) this.#scores.add(receipt)
   }
 
   play(): TableFigures {
@@ -126,25 +122,10 @@ class Run {
         ),
       )
       for (const receipt of rules.forgets ? [] : receipts) {
-        if (receipt !== undefined) this.#take(receipt)
+        if (receipt !== undefined) this.#scores.add(receipt)
       }
-      if (task % SAME_EVERY === 0) this.#compare(nowMs + offerMs)
     }
     return this.#figures()
-  }
-
-  #take(receipt: ReputationReceipt): void {
-    this.#receipts.push(receipt)
-    this.#scores.add(receipt)
-  }
-
-  #compare(nowMs: number): void {
-    const peers = this.#random
-      .fork(`compare ${nowMs}`)
-      .shuffle(this.#players)
-      .slice(0, SAME_PEERS)
-      .map(({ peer }) => peer)
-    assertSame(this.#scores, this.#receipts, peers, nowMs)
   }
 
   /** The frozen bids. Who bids comes in a random order; where too many bid, some get no place. */

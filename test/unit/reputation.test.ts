@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { explainScore, foldReputation } from '../../src/protocol/reputation-fold.js'
 import {
-  explainScore,
-  foldReputation,
   NEWCOMER,
   scoreOf,
   type ReceiptExecutor,

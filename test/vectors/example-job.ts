@@ -13,7 +13,8 @@ import {
   negLog2Fixed,
   uint32Bytes,
 } from '../../src/protocol/integer.js'
-import { NEWCOMER, foldReputation } from '../../src/protocol/reputation.js'
+import { foldReputation } from '../../src/protocol/reputation-fold.js'
+import { NEWCOMER } from '../../src/protocol/reputation.js'
 import type { Score } from '../../src/protocol/reputation.js'
 import { reputationReceipt } from '../../src/protocol/reputation-receipt.js'
 import { outcomeOf } from '../../src/protocol/task.js'

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { foldReputation, NEWCOMER, scoreOf } from '../../src/protocol/reputation.js'
+import { foldReputation } from '../../src/protocol/reputation-fold.js'
+import { NEWCOMER, scoreOf } from '../../src/protocol/reputation.js'
 import type { ReputationReceipt } from '../../src/protocol/reputation.js'
 
 interface Fold {

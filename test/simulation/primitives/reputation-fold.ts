@@ -1,10 +1,10 @@
 /** Stands in for the reputation: the real one, with one peer's score of one time kept. */
-import * as real from '../../../src/protocol/reputation.js'
+import * as real from '../../../src/protocol/reputation-fold.js'
 import type { ReputationReceipt, Score } from '../../../src/protocol/reputation.js'
 import type { PeerId } from '../../../src/wire/ids.js'
 import { Kept } from './kept.js'
 
-export * from '../../../src/protocol/reputation.js'
+export * from '../../../src/protocol/reputation-fold.js'
 
 const scores = new Kept<Score>()
 
