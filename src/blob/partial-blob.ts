@@ -1,29 +1,27 @@
 /**
- * A blob while it is being fetched: its file, its manifest, and one byte per piece that says
- * "verified". Pieces marked in an earlier run are hashed again on opening, so a crash or a torn
- * write costs time and never a wrong byte.
+ * A blob while it is being fetched: its file and its manifest. What an earlier run left in the file
+ * is hashed again on opening, so nothing else is kept of which pieces are there: a crash or a torn
+ * write costs time and never a wrong byte, and no piece that was written is fetched again.
  */
 import { rmSync } from 'node:fs'
 import { open, readFile, rename, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { InvariantError } from '../errors.js'
+import { sha256 } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { BLOB_LIMITS } from './limits.js'
-import { isPiece, parseManifest, pieceBytesOf } from './manifest.js'
+import { isPiece, parseManifest, pieceBytesOf, pieceHashOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
 import { PieceSet } from './piece-set.js'
 
 const MANIFEST_SUFFIX = '.manifest'
-const PIECES_SUFFIX = '.pieces'
 /** The manifest goes last: without it the rest is taken for nothing. */
-const SUFFIXES = [PIECES_SUFFIX, '', `${MANIFEST_SUFFIX}.new`, MANIFEST_SUFFIX]
-const VERIFIED = 1
+const SUFFIXES = ['', `${MANIFEST_SUFFIX}.new`, MANIFEST_SUFFIX]
 
 export class PartialBlob {
   readonly manifest: Manifest
   readonly path: string
   readonly #file: FileHandle
-  readonly #marks: FileHandle
   readonly #verified: PieceSet
   readonly #gained: number[] = []
   #open = true
@@ -31,12 +29,11 @@ export class PartialBlob {
   private constructor(
     path: string,
     manifest: Manifest,
-    files: { file: FileHandle; marks: FileHandle; verified: PieceSet },
+    files: { file: FileHandle; verified: PieceSet },
   ) {
     this.path = path
     this.manifest = manifest
     this.#file = files.file
-    this.#marks = files.marks
     this.#verified = files.verified
   }
 
@@ -56,9 +53,10 @@ export class PartialBlob {
     }
     const file = await openKept(path)
     try {
-      const marks = await openKept(path + PIECES_SUFFIX)
-      const verified = await verifiedPieces(file, marks, manifest)
-      return new PartialBlob(path, manifest, { file, marks, verified })
+      return new PartialBlob(path, manifest, {
+        file,
+        verified: await verifiedPieces(file, manifest),
+      })
     } catch (error) {
       await file.close()
       throw error
@@ -126,7 +124,6 @@ export class PartialBlob {
       at += bytesWritten
       left = without(left, bytesWritten)
     }
-    await this.#marks.write(Uint8Array.of(VERIFIED), 0, 1, index)
     if (this.#verified.add(index)) this.#gained.push(index)
   }
 
@@ -140,7 +137,6 @@ export class PartialBlob {
     if (!this.#open) return
     this.#open = false
     await this.#file.close()
-    await this.#marks.close()
   }
 }
 
@@ -162,19 +158,22 @@ async function openKept(path: string): Promise<FileHandle> {
   }
 }
 
-async function verifiedPieces(
-  file: FileHandle,
-  marks: FileHandle,
-  manifest: Manifest,
-): Promise<PieceSet> {
-  const known = new Uint8Array(manifest.pieceCount)
-  await marks.read(known, 0, known.length, 0)
+/** The pieces of the file that are right. Holes read as zeros, which need no hashing each. */
+async function verifiedPieces(file: FileHandle, manifest: Manifest): Promise<PieceSet> {
   const verified = PieceSet.empty(manifest.pieceCount)
-  for (let i = 0; i < known.length; i += 1) {
-    if (known[i] !== VERIFIED) continue
-    const bytes = new Uint8Array(pieceBytesOf(manifest, i))
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, i * BLOB_LIMITS.pieceBytes)
-    if (isPiece(manifest, i, bytes.subarray(0, bytesRead))) verified.add(i)
+  const { size } = await file.stat()
+  const buffer = new Uint8Array(BLOB_LIMITS.pieceBytes)
+  const zeros = new Uint8Array(BLOB_LIMITS.pieceBytes)
+  const zerosHash = sha256(zeros)
+  for (let i = 0; i < manifest.pieceCount && i * buffer.length < size; i += 1) {
+    const sizeBytes = pieceBytesOf(manifest, i)
+    const { bytesRead } = await file.read(buffer, 0, sizeBytes, i * buffer.length)
+    const bytes = buffer.subarray(0, bytesRead)
+    const isHole = bytesRead === zeros.length && Buffer.compare(bytes, zeros) === 0
+    const isRight = isHole
+      ? Buffer.compare(zerosHash, pieceHashOf(manifest, i)) === 0
+      : isPiece(manifest, i, bytes)
+    if (isRight) verified.add(i)
   }
   return verified
 }
