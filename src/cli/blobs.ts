@@ -174,7 +174,8 @@ export async function scrubCommand(context: Context): Promise<number> {
     const words = bad === 0 ? 'all sound' : `${bad} rotten`
     context.print(`${report.blobs} blobs, ${formatBytes(report.bytes)} read: ${words}`)
     for (const { digest, sizeBytes, pieces, outcome } of report.rotten) {
-      const where = pieces === 0 ? 'set aside earlier' : `${pieces} bad pieces`
+      const where =
+        pieces === 0 ? 'set aside earlier' : `${pieces} bad ${pieces === 1 ? 'piece' : 'pieces'}`
       const size = formatBytes(sizeBytes)
       context.print(`  ${digest.slice(0, DIGEST_CHARS)}  ${size}  ${where}  ${OUTCOMES[outcome]}`)
     }

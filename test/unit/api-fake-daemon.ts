@@ -191,6 +191,7 @@ export class FakeBlobs implements BlobPort {
     name: string,
     from: string | undefined,
     onProgress: (progress: FetchProgressView) => void,
+    _signal: AbortSignal,
   ): Promise<FetchedView> {
     const digest = parseBlobName(name)
     this.fetchFrom = from
@@ -461,7 +462,7 @@ export async function ask(
         response.on('error', reject)
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString()
-          const isJson = response.headers['content-type']?.includes('json') === true
+          const isJson = /[/+]json/.test(response.headers['content-type'] ?? '')
           resolve({
             status: response.statusCode ?? 0,
             headers: response.headers,

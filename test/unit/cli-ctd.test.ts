@@ -217,7 +217,7 @@ test('rm of what a job needs is refused with its holders, du and scrub say what 
   }
   const scrub = await ctd(['scrub'])
   assert.equal(scrub.code, 1)
-  assert.match(scrub.out, /2 blobs, 300B read: 1 rotten\n.*1 bad pieces {2}dropped/)
+  assert.match(scrub.out, /2 blobs, 300B read: 1 rotten\n.*1 bad piece {2}dropped/)
 })
 
 test('image add uploads and names an archive; ls and rm speak of it by that name', async () => {
