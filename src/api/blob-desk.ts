@@ -3,14 +3,16 @@ import { createReadStream } from 'node:fs'
 import { stat, statfs } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { AddedBlob, BlobStore } from '../blob/blob-store.js'
-import type { BlobTransfer, FetchResult } from '../blob/blob-transfer.js'
+import type { BlobTransfer } from '../blob/blob-transfer.js'
+import type { FetchProgress } from '../blob/fetch-progress.js'
+import type { FetchOptions, FetchResult } from '../blob/fetch.js'
 import type { FolderEntry } from '../blob/folder.js'
 import type { Pins } from '../blob/pins.js'
 import type { ProviderRecords } from '../blob/provider-records.js'
 import type { Scrubber, ScrubReport } from '../blob/scrubber.js'
 import type { Clock } from '../clock.js'
 import { assertAbsolute } from '../config.js'
-import { CtdError } from '../errors.js'
+import { CtdError, errorCode } from '../errors.js'
 import { cidOf, parseBlobName } from '../wire/cid.js'
 import { encodeFolder, PIECE_BYTES } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -43,6 +45,8 @@ export interface BlobDeskComponents {
 
 /** Uploads and what was fetched for its owner are kept for one to two hours. */
 const UPLOAD_MS = 3600 * 1000
+/** How long new peers are looked for when those of a fetch have left. */
+const GIVE_UP_MS = 60_000
 const PREFIX = /^[0-9a-f]{4,63}$/
 const PASSING = /^(?:upload|get)\//
 
@@ -125,16 +129,16 @@ export class BlobDesk implements BlobPort {
     onProgress: (progress: FetchProgressView) => void,
     signal: AbortSignal,
   ): Promise<FetchedView> {
-    const { transfer, folderFiles, blobs, providersOf } = this.#parts
+    const { folderFiles, blobs, providersOf } = this.#parts
     const digest = PREFIX.test(name) ? this.#find(name) : parseBlobName(name)
     const holder = this.#passing('get')
     const found = await providersOf(digest, signal)
     const providers = [...new Set([...(from === undefined ? [] : [from]), ...found])]
-    const sources = providers.length
-    const tell = (progress: { doneBytes: number; totalBytes: number }): void => {
-      onProgress({ doneBytes: progress.doneBytes, totalBytes: progress.totalBytes, sources })
-    }
-    const root = await transfer.fetch(digest, providers, { signal, holder, onProgress: tell })
+    const fetchOne = (blob: Digest, options: Partial<FetchOptions>): Promise<FetchResult> =>
+      this.#fetchOne(blob, providers, { signal, holder, ...options })
+    const root = await fetchOne(digest, {
+      onProgress: (progress) => onProgress(progressView(progress)),
+    })
     const files = await folderFiles(digest)
     const results = [root]
     if (files === undefined) return fetchedView(digest, 'file', root.sizeBytes, results)
@@ -143,16 +147,37 @@ export class BlobDesk implements BlobPort {
     // The largest first: what remains at the end is short.
     for (const file of files.toSorted((a, b) => b.sizeBytes - a.sizeBytes)) {
       const before = doneBytes
-      const result = await transfer.fetch(file.digest, providers, {
-        signal,
-        holder,
+      const result = await fetchOne(file.digest, {
         maxBytes: file.sizeBytes,
-        onProgress: (progress) => tell({ doneBytes: before + progress.doneBytes, totalBytes }),
+        onProgress: (progress) => {
+          const view = progressView(progress)
+          onProgress({ ...view, doneBytes: before + view.doneBytes, totalBytes })
+        },
       })
       results.push(result)
       doneBytes += blobs.size(file.digest)
     }
     return fetchedView(digest, 'folder', totalBytes, results)
+  }
+
+  /** What was begun is not given up at once when its peers leave: others are looked for. */
+  async #fetchOne(
+    digest: Digest,
+    providers: readonly PeerId[],
+    options: FetchOptions,
+  ): Promise<FetchResult> {
+    const { transfer, blobs, providersOf } = this.#parts
+    try {
+      return await transfer.fetch(digest, providers, options)
+    } catch (error) {
+      const isBegun = blobs.partials().some((partial) => partial.digest === digest)
+      if (errorCode(error) !== 'BLOB_UNAVAILABLE' || !isBegun) throw error
+      return await transfer.fetch(digest, providers, {
+        ...options,
+        findMore: (signal) => providersOf(digest, signal),
+        giveUpMs: GIVE_UP_MS,
+      })
+    }
   }
 
   async read(name: string): Promise<Readable> {
@@ -344,6 +369,11 @@ function totalOf(sizeBytes: number, files: readonly FolderFile[]): number {
 
 function addedView({ digest, sizeBytes, isNew }: AddedBlob): AddedView {
   return { digest, cid: cidOf(digest), sizeBytes, pieces: piecesOf(sizeBytes), isNew }
+}
+
+function progressView({ doneBytes, totalBytes, sources }: FetchProgress): FetchProgressView {
+  const giving = sources.filter(({ state }) => state === 'fetching')
+  return { doneBytes, totalBytes, sources: giving.length }
 }
 
 function fetchedView(

@@ -54,7 +54,7 @@ export interface BlobDetailView extends BlobView {
 export interface FetchProgressView {
   readonly doneBytes: number
   readonly totalBytes: number
-  /** Peers that are asked. */
+  /** Peers that send now. */
   readonly sources: number
 }
 

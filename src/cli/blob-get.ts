@@ -62,6 +62,8 @@ export async function getCommand(context: Context, name: string, flags: GetFlags
   ]
   context.tell(parts.join(', '))
   for (const { peer, bytes, fault, reason } of fetched.peers) {
+    // That a peer lacks the blob is no news.
+    if (bytes === 0 && fault === 'unknown-blob') continue
     const trouble = fault === undefined ? '' : `  ${fault}: ${reason ?? ''}`
     context.tell(harmless(`  ${shortPeer(peer)}  ${formatBytes(bytes)}${trouble}`))
   }
