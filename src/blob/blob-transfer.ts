@@ -37,6 +37,8 @@ export interface BlobTransferOptions {
   readonly stallMs?: number
   /** Over how long a peer must be far slower than the others to be left, milliseconds. */
   readonly slowMs?: number
+  /** How long a peer that failed once is left alone, milliseconds; twice as long each time. */
+  readonly retryMs?: number
   /** Told of every failure of a peer; of wrong bytes with what shows it. */
   readonly onFault?: (fault: BlobFault) => void
 }
@@ -94,6 +96,7 @@ export class BlobTransfer {
         ...options,
         stallMs: this.#options.stallMs ?? BLOB_LIMITS.stallMs,
         slowMs: this.#options.slowMs ?? BLOB_LIMITS.slowMs,
+        retryMs: this.#options.retryMs ?? BLOB_LIMITS.retryMs,
       },
     )
     swarm.addProviders(providers)

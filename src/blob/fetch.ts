@@ -66,6 +66,7 @@ export interface SwarmComponents {
 export interface SwarmOptions extends FetchOptions {
   readonly stallMs: number
   readonly slowMs: number
+  readonly retryMs: number
 }
 
 /** A peer that may have the blob. */
@@ -259,7 +260,7 @@ export class SwarmFetch implements FetchHost {
     source.fault = fault
     source.reason = reason
     source.failures += 1
-    const firstMs = fault === 'slow' ? BLOB_LIMITS.slowRetryMs : BLOB_LIMITS.retryMs
+    const firstMs = fault === 'slow' ? BLOB_LIMITS.slowRetryMs : this.#options.retryMs
     const waitMs = Math.min(BLOB_LIMITS.retryMaxMs, firstMs * 2 ** (source.failures - 1))
     source.readyAtMs = performance.now() + waitMs
     this.#components.faulty.onFault(source.peer, fault)
