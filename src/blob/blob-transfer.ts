@@ -21,9 +21,9 @@ import type { BlobFault } from './peer-fault.js'
 import type { PeerFetch } from './peer-fetch.js'
 import { Turns } from './turns.js'
 
-export type { FetchOptions, FetchResult, PeerShare, Providers } from './fetch.js'
-export type { FetchProgress, FetchSource } from './fetch-progress.js'
-export type { BlobFault, CorruptProof, PeerFault } from './peer-fault.js'
+export type { FetchOptions, FetchResult, Providers } from './fetch.js'
+export type { FetchProgress } from './fetch-progress.js'
+export type { BlobFault } from './peer-fault.js'
 
 export interface BlobTransferComponents {
   readonly store: BlobStore
