@@ -74,7 +74,12 @@ describe('a witness', () => {
     const inbox = createInbox()
     const id = fromHex(offer.id)
     const answer = (name: string, reason: string) =>
-      seal(NETWORK, 'decline', { offer: id, code: 'BUSY', reason }, createSigner(sha256(utf8(name))))
+      seal(
+        NETWORK,
+        'decline',
+        { offer: id, code: 'BUSY', reason },
+        createSigner(sha256(utf8(name))),
+      )
     for (const { bytes, author } of [rig.manifest, offer]) await inbox.receive(bytes, author)
     for (let i = 0; i < LIMITS.answersPerOffer; i++) {
       const { bytes, author } = answer(`${i}`, 'busy')
