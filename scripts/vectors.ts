@@ -17,10 +17,10 @@ import {
 import { decayPpm, logitMicro, negLog2Fixed } from '../src/protocol/integer.js'
 import { rank } from '../src/protocol/lottery.js'
 import { foldReputation } from '../src/protocol/reputation-fold.js'
-import {
-  type ReceiptExecutor,
-  type ReceiptOutcome,
-  type ReputationReceipt,
+import type {
+  ReceiptExecutor,
+  ReceiptOutcome,
+  ReputationReceipt,
 } from '../src/protocol/reputation.js'
 import { judge, type ExecutorOutcome, type VerdictInput } from '../src/protocol/verdict.js'
 import { deriveVrfSecret, vrfProve, vrfPublicKey, vrfVerify } from '../src/protocol/vrf.js'
