@@ -26,11 +26,15 @@ export interface FetchProgress {
 
 const AVERAGE_MS = 3000
 
-/** An exponentially weighted moving average of bytes per second. */
+/**
+ * An exponentially weighted moving average of bytes per second, over the time that there was: a
+ * first short interval weighs as little as it is long.
+ */
 export class RateMeter {
   #atMs: number
   #bytes: number
-  #rate: number | undefined
+  #sum = 0
+  #weight = 0
 
   constructor(bytes: number, nowMs: number) {
     this.#bytes = bytes
@@ -40,13 +44,15 @@ export class RateMeter {
   /** @param bytes - all bytes so far */
   update(bytes: number, nowMs: number): number {
     const elapsedMs = nowMs - this.#atMs
-    if (elapsedMs <= 0) return this.#rate ?? 0
-    const rate = ((bytes - this.#bytes) * 1000) / elapsedMs
-    const weight = this.#rate === undefined ? 1 : 1 - Math.exp(-elapsedMs / AVERAGE_MS)
-    this.#rate = (this.#rate ?? 0) + weight * (rate - (this.#rate ?? 0))
-    this.#bytes = bytes
-    this.#atMs = nowMs
-    return this.#rate
+    if (elapsedMs > 0) {
+      const kept = Math.exp(-elapsedMs / AVERAGE_MS)
+      const rate = ((bytes - this.#bytes) * 1000) / elapsedMs
+      this.#sum = this.#sum * kept + rate * (1 - kept)
+      this.#weight = this.#weight * kept + (1 - kept)
+      this.#bytes = bytes
+      this.#atMs = nowMs
+    }
+    return this.#weight === 0 ? 0 : this.#sum / this.#weight
   }
 }
 
