@@ -84,6 +84,9 @@ const FileSchema = z.strictObject({
   diskMiB: z.int().min(256),
   /** What images that others' jobs bring may take in the engine. */
   imageMiB: z.int().min(0),
+  /** What blobs may take of the line, in MiB per second; 0 for all of it. */
+  uploadMiBps: z.int().min(0),
+  downloadMiBps: z.int().min(0),
   isolation: z.array(z.enum(['runc', 'runsc', 'kata'])).min(1),
   engineSocket: z.string(),
   /** Reference file of the CPU task image, as `npm run image` writes it. */
@@ -169,6 +172,8 @@ function defaults(home: string): FileConfig {
     memoryMiB: 4096,
     diskMiB: 20 * 1024,
     imageMiB: 20 * 1024,
+    uploadMiBps: 0,
+    downloadMiBps: 0,
     isolation: ['runc'],
     engineSocket: '/var/run/docker.sock',
     image: join(PACKAGE_DIR, '.cache', 'images', 'image.json'),

@@ -177,8 +177,20 @@ export async function startDaemon(
   }
   const realRuntime = new DockerRuntime({ socketPath: config.engineSocket, images: engineImages })
   const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
-  const blobServer = new BlobServer({ store: blobs })
-  const transfer = new BlobTransfer({ store: blobs, transport })
+  const blobServer = new BlobServer(
+    { store: blobs },
+    { maxUploadBytesPerSecond: bytesPerSecond(config.uploadMiBps) },
+  )
+  const transfer = new BlobTransfer(
+    { store: blobs, transport },
+    {
+      maxDownloadBytesPerSecond: bytesPerSecond(config.downloadMiBps),
+      onFault: ({ digest, peer, fault, reason }) => {
+        events.emit('blob:refused', { digest, peer, fault, reason })
+        log('blob').warn({ digest, peer, fault, reason }, 'a peer was of no use for a blob')
+      },
+    },
+  )
   const shelf = new ImageShelf(
     {
       adopt: (path, holder) => adoptFile(blobs, path, { holder }),
@@ -394,6 +406,14 @@ export async function startDaemon(
     { ...times, network, signer, vrfSecret, operator },
   )
 
+  /** The DHT's, and whoever is connected: each says at once whether it has the blob. */
+  const providersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> => {
+    if (blobs.has(digest)) return []
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
+    const found = await transport.findProviders(digest, patience).catch(() => [])
+    return [...new Set([...found, ...transport.connectedPeers()])].filter((peer) => peer !== self)
+  }
+
   const hardware = new Hardware(
     {
       clock,
@@ -454,6 +474,7 @@ export async function startDaemon(
           runtime,
           addFolder: (dir, signal, holder) => addFolder(blobs, dir, { signal, holder }),
           writeFolder: (digest, dir) => writeFolder(blobs, digest, dir, { link: true }),
+          findProviders: providersOf,
           holderOf: (jobId) => {
             inbox.hold(jobId)
             return jobBlobs.holderOf(jobId)
@@ -618,12 +639,6 @@ export async function startDaemon(
     }
   })
 
-  const providersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> => {
-    if (blobs.has(digest)) return []
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
-    const found = await transport.findProviders(digest, patience).catch(() => [])
-    return [...new Set([...found, ...transport.connectedPeers()])].filter((peer) => peer !== self)
-  }
   const scrubber = new Scrubber({
     store: blobs,
     clock,
@@ -790,6 +805,11 @@ export async function startDaemon(
       ])
     },
   }
+}
+
+/** A limit of the configuration; 0 is none. */
+function bytesPerSecond(miBps: number): number {
+  return miBps === 0 ? Infinity : miBps * 1024 ** 2
 }
 
 /** What tasks of an earlier process left; whatever is mounted inside is unmounted first. */

@@ -31,6 +31,8 @@ export interface ExecuteComponents {
   readonly transfer: BlobTransfer
   readonly runtime: ContainerRuntime
   readonly addFolder: (dir: string, signal: AbortSignal, holder: string) => Promise<FolderEntry>
+  /** Others than those that the task names, from the DHT and among the connected. */
+  readonly findProviders: (digest: Digest, signal: AbortSignal) => Promise<readonly PeerId[]>
   /** Under which name a job's blobs are held. */
   readonly holderOf: (jobId: JobId) => string
   readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
@@ -103,6 +105,8 @@ export function createExecute(
 
 /** Peers that trickle must not keep a seat for ever. */
 const FETCH_MS = 2 * 3600 * 1000
+/** Without a new piece from anybody for so long, the inputs are not to be had now. */
+const GIVE_UP_MS = 30_000
 /** The largest images take a slow disk some minutes. */
 const LOAD_MS = 30 * 60 * 1000
 
@@ -130,7 +134,7 @@ export function imageRefOf(image: Image | undefined): ImageRef {
 
 /** @throws CtdError TOO_LARGE, before anything is fetched, and what `BlobTransfer.fetch` throws */
 async function fetchInputs(
-  { transfer, blobs, writeFolder, holderOf }: ExecuteComponents,
+  { transfer, blobs, writeFolder, holderOf, findProviders }: ExecuteComponents,
   { inputBytesMax }: ExecuteOptions,
   replica: Replica,
   dir: string,
@@ -149,7 +153,8 @@ async function fetchInputs(
   const inputs: MountedInput[] = []
   for (const input of message.inputs) {
     const digest = parseDigest(toHex(input.digest))
-    const options = { signal, holder, maxBytes: input.sizeBytes }
+    const findMore = (step: AbortSignal): Promise<readonly PeerId[]> => findProviders(digest, step)
+    const options = { signal, holder, maxBytes: input.sizeBytes, findMore, giveUpMs: GIVE_UP_MS }
     if (input.folder) {
       await transfer.fetchFolder(digest, providers, options)
       const path = join(dir, `folder-${inputs.length}`)
@@ -165,7 +170,7 @@ async function fetchInputs(
 
 /** Brings the archive of an image that the engine lacks from peers; it is never longer than pinned. */
 async function fetchImage(
-  { transfer, holderOf }: ExecuteComponents,
+  { transfer, holderOf, findProviders }: ExecuteComponents,
   replica: Replica,
   image: ImageRef,
   on: Listener,
@@ -185,6 +190,8 @@ async function fetchImage(
     signal,
     holder: holderOf(replica.options.jobId),
     maxBytes: image.sizeBytes,
+    findMore: (step) => findProviders(digest, step),
+    giveUpMs: GIVE_UP_MS,
     onProgress: ({ doneBytes, totalBytes }) => {
       on.progress({ step: mebibytes(doneBytes), total: mebibytes(totalBytes), note: '{"image":1}' })
     },

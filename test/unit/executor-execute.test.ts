@@ -79,6 +79,7 @@ describe('a task', () => {
         addFolder: () => Promise.reject(new Error('not reached')),
         writeFolder: () => Promise.reject(new Error('not reached')),
         holderOf: () => 'holder',
+        findProviders: () => Promise.resolve([]),
         onLog: () => undefined,
         onProgram: () => undefined,
       },
