@@ -103,7 +103,7 @@ const ADVERSARIES_MAX = 4
 /** Those who gain by being several; some seldom find what they wait for, and so come more often. */
 const GANGS = ['colluder', 'sybil', 'sleeper', 'sleeper', 'framer', 'framer'] as const
 /** Share of jobs that train: each takes as long as four others. */
-const TRAIN = 0.03
+const TRAIN = 0.05
 const SKEW_MAX_MS = 8000
 const DRIFT_MAX_PPM = 5000
 
@@ -122,9 +122,7 @@ export function mixedSchedule(seed: string, isReal = false): Schedule {
     behaviours,
     // Adversaries are newcomers here: what mature ones gain is a matter of probability.
     established: isMature ? honest.slice(0, ESTABLISHED_MAX) : [],
-    jobs: isReal
-      ? drawJobs(random, behaviours).slice(0, 1).map(alone)
-      : drawJobs(random, behaviours),
+    jobs: drawJobs(random, behaviours),
     network: {
       delayMinMs,
       delayMaxMs: delayMinMs + random.between(1, 150),
@@ -179,15 +177,10 @@ function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJo
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
     kind: random.chance(TRAIN) ? 'train' : 'run',
-    tasks: random.pick([1, 1, 1, 1, 2, 3]),
+    tasks: random.pick([1, 1, 1, 2, 2, 4]),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
   }))
-}
-
-/** With real proofs a task takes ten times as long: one is enough. */
-function alone(job: ScheduledJob): ScheduledJob {
-  return { ...job, kind: 'run', tasks: 1 }
 }
 
 function drawFaults(random: Random, peers: number): Fault[] {
