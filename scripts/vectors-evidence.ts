@@ -123,6 +123,7 @@ function quoteVectors(
             return peer === accused ? excludedForEver(score) : score
           },
           prefixOf: () => '192.0.2.0/24',
+          work: 'cpu',
         })
         const told = [...standings].map(([peer, each], i) => [peer, lie(each, i)] as const)
         return { standings: new Map(told), receiptRoot: receiptRootTold }
@@ -147,7 +148,7 @@ function quoteVectors(
   const evidence = openEvidence(encodeEvidence(whole))
   return cases.map(({ name, frozen }) => {
     if (frozen === undefined) throw new Error('no bids were frozen')
-    return { name, freezeBids: toHex(frozen.bytes), result: evidence.check(frozen) }
+    return { name, freezeBids: toHex(frozen.bytes), result: evidence.check(frozen, 'cpu') }
   })
 }
 

@@ -154,6 +154,13 @@ export interface ReputationView {
   readonly wrongs: number
   readonly exclusions: number
   readonly excludedUntilMs: number | null
+  /** What it has shown at each kind of work it has done. */
+  readonly work: ReadonlyArray<{
+    readonly kind: 'cpu' | 'gpu'
+    readonly accepted: number
+    readonly wrongs: number
+    readonly speed: number
+  }>
   /** A proven fault, for which there is no way back: what, and the ids of the two messages. */
   readonly fault: {
     readonly kind: string

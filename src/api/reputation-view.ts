@@ -6,6 +6,7 @@ import type { ReputationBook } from '../witness/reputation-book.js'
 import type { ReputationView } from './daemon-port.js'
 
 const PPM = 1e6
+const WORK_KINDS = ['cpu', 'gpu'] as const
 const MICRO = 1e6
 /** Newest evidence that is shown. */
 const EVIDENCE_MAX = 500
@@ -35,6 +36,12 @@ export function reputationView(
     wrongs: score.wrongs,
     exclusions: score.exclusions,
     excludedUntilMs: score.excludedUntilMs ?? null,
+    work: WORK_KINDS.flatMap((kind) => {
+      const seen = score.work[kind]
+      if (seen === undefined) return []
+      const { accepted, wrongs, speedPpm } = seen
+      return [{ kind, accepted, wrongs, speed: speedPpm / PPM }]
+    }),
     fault: faults.get(peer) ?? null,
     receipts: reputation.size,
     root: toHex(reputation.root()),

@@ -44,6 +44,10 @@ export function repText(view: ReputationView, hardware: string, shown: number): 
     ['speed', `${number(view.speed)}  (against others at the same tasks)`],
     ['accepted', `${view.accepted} replicas beside ${view.coOperators} other operators`],
     ['wrong', `${view.wrongs} confirmed, ${view.exclusions} exclusions`],
+    ...view.work.map(
+      ({ kind, accepted, wrongs, speed }) =>
+        [`at ${kind}`, `${accepted} accepted, ${wrongs} wrong, speed ${number(speed)}`] as const,
+    ),
     ['hardware', harmless(hardware)],
     ['evidence', `${view.receipts} receipts known here, root ${view.root.slice(0, 16)}`],
   ]

@@ -20,6 +20,7 @@ import type { JobResult } from './job.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
 import { verifySlot } from './slot-chain.js'
 import type { VerifiedSlot } from './slot-chain.js'
+import { workOn } from './standings.js'
 import { parseTranscript } from './transcript.js'
 import type { ParsedTranscript } from './transcript.js'
 
@@ -245,7 +246,7 @@ class Audit {
     for (const freeze of frozen) {
       if (freeze.kind !== 'freezeBids') continue
       try {
-        const found = evidence.check(freeze)
+        const found = evidence.check(freeze, workOn(this.#transcript.plan.resources.gpus))
         if (found === 'unknown') continue
         checked += 1
         if (found !== 'ok') {

@@ -19,7 +19,7 @@ import { assertManifest } from './manifest.js'
 import { reputationReceipt } from './reputation-receipt.js'
 import { scoreFrom } from './reputation-fold.js'
 import { excludedForEver } from './reputation.js'
-import type { ReputationReceipt, Score } from './reputation.js'
+import type { ReputationReceipt, Score, WorkKind } from './reputation.js'
 import { verifySlot } from './slot-chain.js'
 import { standingsOf } from './standings.js'
 
@@ -66,9 +66,13 @@ export class VerifiedEvidence {
   /**
    * The first bidder whose frozen standing does not follow from the evidence.
    *
+   * @param work - what the offer of those bids asked for
    * @returns `unknown` where this evidence holds nothing under the quoted root
    */
-  check(frozen: Opened<'freezeBids'>): 'unknown' | 'ok' | { readonly peer: PeerId } {
+  check(
+    frozen: Opened<'freezeBids'>,
+    work: WorkKind,
+  ): 'unknown' | 'ok' | { readonly peer: PeerId } {
     const { bids, standings, receiptRoot, frozenMs } = frozen.message
     const known = this.#sets.get(toHex(receiptRoot))
     if (known === undefined) return 'unknown'
@@ -77,6 +81,7 @@ export class VerifiedEvidence {
       score: (peer) => this.#scoreOf(peer, frozenMs, known),
       // Where a bidder connects from is for the steward alone to see.
       prefixOf: () => '',
+      work,
     })
     const wrong = opened.find(({ author }, i) => !isSame(expected.get(author), standings[i]))
     return wrong === undefined ? 'ok' : { peer: wrong.author }
@@ -128,8 +133,7 @@ export function openEvidence(bytes: Uint8Array): VerifiedEvidence {
     manifests.add(manifest.id)
     const get = (other: string): AnyOpened | undefined => messages.get(other)
     const source = { network, manifest, get, elections, proofs: 'verify' } as const
-    const { unopened } = verifySlot(source, receipt)
-    return reputationReceipt(manifest.author, receipt, unopened)
+    return reputationReceipt(manifest.author, receipt, verifySlot(source, receipt))
   })
   const accused = faults.map((fault) => openFault(network, fault).accused)
   const known = new Map<string, KnownThen>()

@@ -2,7 +2,7 @@
 import type { PeerId } from '../wire/ids.js'
 import { PPM } from './integer.js'
 import { ONE, REPUTATION_RULES } from './reputation.js'
-import type { EvidenceKind, ReceiptExecutor, ReputationReceipt } from './reputation.js'
+import type { EvidenceKind, ReceiptExecutor, ReputationReceipt, WorkKind } from './reputation.js'
 
 const CREDIT_OF_25 = 25n * ONE
 
@@ -12,6 +12,7 @@ export interface Evidence {
   readonly taskId: string
   readonly atMs: number
   readonly young: boolean
+  readonly work: WorkKind
   readonly kind: EvidenceKind
   readonly words: string
   readonly credit: bigint
@@ -25,7 +26,7 @@ export interface Evidence {
   readonly speedPpm: number | undefined
 }
 
-type Effect = Omit<Evidence, 'receiptId' | 'taskId' | 'atMs' | 'young'>
+type Effect = Omit<Evidence, 'receiptId' | 'taskId' | 'atMs' | 'young' | 'work'>
 
 const NO_EFFECT: Omit<Effect, 'kind' | 'words'> = {
   credit: 0n,
@@ -54,8 +55,8 @@ export class EvidenceReader {
 
   /** @param receipt - no earlier than any before, and with a later id where it closed with one */
   *read(receipt: ReputationReceipt): Generator<readonly [PeerId, Evidence]> {
-    const { receiptId, taskId, atMs, young, unopened } = receipt
-    const place = { receiptId, taskId, atMs, young }
+    const { receiptId, taskId, atMs, young, unopened, work = 'cpu' } = receipt
+    const place = { receiptId, taskId, atMs, young, work }
     for (const executor of receipt.executors) {
       const { peer, outcome } = executor
       if (!this.#isWanted(peer, `${taskId} ${peer} ${outcome}`)) continue

@@ -8,7 +8,7 @@ import { compareText, decayed, PPM } from './integer.js'
 import { EvidenceReader } from './reputation-evidence.js'
 import type { Evidence } from './reputation-evidence.js'
 import { NEWCOMER, ONE, REPUTATION_RULES } from './reputation.js'
-import type { EvidenceEffect, ReputationReceipt, Score } from './reputation.js'
+import type { EvidenceEffect, ReputationReceipt, Score, WorkScore } from './reputation.js'
 
 const MICRO = 1_000_000n
 
@@ -143,6 +143,8 @@ class Ledger {
   #coOperators = new Set<string>()
   #wrongs = 0
   #exclusions = 0
+  /** Never changed in place: copies share it. */
+  #work: Score['work'] = {}
   #untilMs: number | undefined
   #returnedAtMs: number | undefined
   #lastMs: number | undefined
@@ -159,6 +161,7 @@ class Ledger {
     copy.#coOperators = this.#coOperators
     copy.#wrongs = this.#wrongs
     copy.#exclusions = this.#exclusions
+    copy.#work = this.#work
     copy.#untilMs = this.#untilMs
     copy.#returnedAtMs = this.#returnedAtMs
     copy.#lastMs = this.#lastMs
@@ -188,6 +191,7 @@ class Ledger {
       this.#speedPpm += Math.trunc((item.speedPpm - this.#speedPpm) / REPUTATION_RULES.speedParts)
     }
     if (item.halvings > 0n && !item.young) this.#wrongs++
+    this.#countWork(item)
     if (item.failure > 0n) this.#excludeIfDue(item.atMs)
   }
 
@@ -209,8 +213,23 @@ class Ledger {
       failureMicro: Number(this.#all.failure / MICRO),
       wrongs: this.#wrongs,
       exclusions: this.#exclusions,
+      work: this.#work,
     }
     return { score, returnedAtMs: this.#returnedAtMs }
+  }
+
+  #countWork(item: Evidence): void {
+    const isWrong = item.halvings > 0n && !item.young
+    if (!item.accepted && !isWrong) return
+    const before = this.#work[item.work] ?? { accepted: 0, wrongs: 0, speedPpm: PPM }
+    const { speedParts } = REPUTATION_RULES
+    const gainedPpm = (item.speedPpm ?? before.speedPpm) - before.speedPpm
+    const after: WorkScore = {
+      accepted: before.accepted + (item.accepted ? 1 : 0),
+      wrongs: before.wrongs + (isWrong ? 1 : 0),
+      speedPpm: before.speedPpm + Math.trunc(gainedPpm / speedParts),
+    }
+    this.#work = { ...this.#work, [item.work]: after }
   }
 
   #settle(balance: Balance, item: Evidence): void {
@@ -252,6 +271,7 @@ class Ledger {
     this.#accepted = 0
     this.#coOperators = new Set()
     this.#wrongs = 0
+    this.#work = {}
     this.#untilMs = undefined
     this.#returnedAtMs = atMs
   }

@@ -2,16 +2,16 @@
 import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
-import type { ReceiptOutcome, ReputationReceipt, Unopened } from './reputation.js'
+import type { ReceiptOutcome, ReputationReceipt, Unopened, WorkKind } from './reputation.js'
 
 /**
  * @param requester - the author of the job's manifest
- * @param unopened - of the receipt's verified chain
+ * @param chain - of the receipt's verified chain
  */
 export function reputationReceipt(
   requester: PeerId,
   receipt: Opened<'receipt'>,
-  unopened?: Unopened,
+  chain?: { readonly unopened: Unopened; readonly work: WorkKind },
 ): ReputationReceipt {
   const { message } = receipt
   return {
@@ -28,6 +28,9 @@ export function reputationReceipt(
       durationMs,
       ...(outcome === 'dissented' ? { wrongRoot: toHex(root) } : {}),
     })),
-    ...(unopened === undefined || unopened.peers.length === 0 ? {} : { unopened }),
+    ...(chain === undefined || chain.unopened.peers.length === 0
+      ? {}
+      : { unopened: chain.unopened }),
+    ...(chain?.work === 'gpu' ? { work: chain.work } : {}),
   }
 }

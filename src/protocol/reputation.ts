@@ -50,6 +50,20 @@ export interface ReputationReceipt {
   readonly executors: readonly ReceiptExecutor[]
   /** Absent where everybody opened. */
   readonly unopened?: Unopened
+  /** What the task ran on; a CPU where absent. */
+  readonly work?: WorkKind
+}
+
+/** Whoever is fast on the one need not be on the other. */
+export type WorkKind = 'cpu' | 'gpu'
+
+/** What a peer has shown at one kind of work since its last return. */
+export interface WorkScore {
+  readonly accepted: number
+  /** Confirmed wrong results of mature networks. */
+  readonly wrongs: number
+  /** V at this kind of work, in ppm. */
+  readonly speedPpm: number
 }
 
 export interface Score {
@@ -76,6 +90,8 @@ export interface Score {
   /** Confirmed wrong results of mature networks since the last return. */
   readonly wrongs: number
   readonly exclusions: number
+  /** By kind of work, those that it has done. Trust is one and the same for all. */
+  readonly work: Readonly<Partial<Record<WorkKind, WorkScore>>>
 }
 
 export type EvidenceKind =
@@ -155,6 +171,7 @@ export const NEWCOMER: Score = {
   failureMicro: 0,
   wrongs: 0,
   exclusions: 0,
+  work: {},
 }
 
 /** The score of a peer that is proven faulty: there is no way back. */

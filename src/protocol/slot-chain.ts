@@ -16,7 +16,8 @@ import { parsePolicy } from './compare.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
-import type { Unopened } from './reputation.js'
+import type { Unopened, WorkKind } from './reputation.js'
+import { workOn } from './standings.js'
 import {
   acceptedReveal,
   isLastReplica,
@@ -51,6 +52,8 @@ export interface VerifiedSlot {
   readonly agreed: readonly PeerId[]
   readonly dissented: readonly PeerId[]
   readonly young: boolean
+  /** What the offer asked for. */
+  readonly work: WorkKind
   /** Who bid and did not open. */
   readonly unopened: Unopened
   /** Every message the receipt rests on, oldest first, itself last. */
@@ -350,6 +353,7 @@ class SlotReplay {
       agreed,
       dissented: verdict.kind === 'accept' ? verdict.dissented : [],
       young: this.#election.young,
+      work: workOn(this.#ballot.offer.message.requirements?.gpus),
       unopened: {
         election: this.#ballot.frozenOpenings.id,
         stewards: this.#ballot.frozenOpenings.authors.length,

@@ -5,7 +5,7 @@
 import type { Opened } from '../wire/envelope.js'
 import type { Standing } from '../wire/generated/election.js'
 import type { PeerId } from '../wire/ids.js'
-import type { Score } from './reputation.js'
+import type { Score, WorkKind } from './reputation.js'
 
 const PPM = 1_000_000
 const SPEED_MIN_PPM = 500_000
@@ -14,11 +14,18 @@ const SPEED_MAX_PPM = 2_000_000
 export interface StandingSources {
   score(peer: PeerId): Score
   prefixOf(peer: PeerId): string
+  /** What the offer asks for. */
+  readonly work: WorkKind
+}
+
+/** The kind of work that needs so many GPUs. */
+export function workOn(gpus: number | undefined): WorkKind {
+  return (gpus ?? 0) > 0 ? 'gpu' : 'cpu'
 }
 
 /**
- * The standing of every bidder. A peer without history starts at its benchmark over the median
- * bidder's, within 0.5 and 2; afterwards its speed is what was seen of it.
+ * The standing of every bidder. A peer that has not done this kind of work starts at its benchmark
+ * over the median bidder's, within 0.5 and 2; afterwards its speed is what was seen of it.
  */
 export function standingsOf(
   bids: ReadonlyArray<Opened<'bid'>>,
@@ -29,13 +36,14 @@ export function standingsOf(
   return new Map(
     bids.map((bid) => {
       const score = sources.score(bid.author)
-      const hasHistory = score.accepted > 0
+      const seen = score.work[sources.work]
+      const hasHistory = seen !== undefined && seen.accepted > 0
       return [
         bid.author,
         {
           reliabilityPpm: score.reliabilityPpm,
           availabilityPpm: score.availabilityPpm,
-          speedPpm: hasHistory ? score.speedPpm : relativeSpeedPpm(bid.message.flopsMega, median),
+          speedPpm: hasHistory ? seen.speedPpm : relativeSpeedPpm(bid.message.flopsMega, median),
           established: score.established,
           excluded: score.excluded,
           addressPrefix: sources.prefixOf(bid.author),

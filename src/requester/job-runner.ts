@@ -9,7 +9,7 @@ import type { AssignmentEvent, Collected } from '../protocol/assignment.js'
 import { parseTimer, isEnded, stepJob } from '../protocol/job-step.js'
 import { createJob } from '../protocol/job.js'
 import type { JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from '../protocol/job.js'
-import { standingsOf } from '../protocol/standings.js'
+import { standingsOf, workOn } from '../protocol/standings.js'
 import { Leases } from '../steward/leases.js'
 import type { Lease } from '../steward/leases.js'
 import type { Store } from '../store/store.js'
@@ -366,6 +366,7 @@ export class JobRunner {
         const standings = standingsOf(effect.bids, {
           score: (peer) => score(peer, nowMs),
           prefixOf,
+          work: workOn(this.context.plan.resources.gpus),
         })
         const receiptRoot = this.#components.receiptRoot()
         void this.#assign(effect.batch, { type: 'standings', standings, receiptRoot, nowMs })

@@ -157,7 +157,7 @@ export class ReputationBook {
     if (this.#receipts.has(receipt.id)) return verified
     if (this.#receipts.size >= RECEIPTS_MAX) await this.#prune()
     const entry = {
-      receipt: reputationReceipt(chain.manifest.author, receipt, verified.unopened),
+      receipt: reputationReceipt(chain.manifest.author, receipt, verified),
       arrival: this.#arrivals,
     }
     this.#remember(entry)

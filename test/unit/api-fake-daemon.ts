@@ -89,6 +89,7 @@ export const REPUTATION: ReputationView = {
   wrongs: 0,
   exclusions: 0,
   excludedUntilMs: null,
+  work: [{ kind: 'cpu', accepted: 2, wrongs: 1, speed: 0.8 }],
   fault: null,
   receipts: 3,
   root: 'a'.repeat(64),

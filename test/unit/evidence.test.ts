@@ -268,6 +268,7 @@ describe('the evidence file', () => {
         const standings = standingsOf(bids, {
           score: (peer) => book.reputation.scoreAt(peer, nowMs),
           prefixOf: () => '10.0.0.0/24',
+          work: 'cpu',
         })
         const receiptRoot = book.reputation.quote()
         roots.push(receiptRoot)

@@ -89,6 +89,21 @@ describe('reputation', () => {
     )
   })
 
+  it('keeps apart what a peer has shown at each kind of work, and trusts it alike for all', () => {
+    const raced = (work: 'cpu' | 'gpu', count: number, durationMs: number): ReputationReceipt[] =>
+      Array.from({ length: count }, (_, i) =>
+        receipt([executor('a', { durationMs }), executor(`${work} partner ${i}`)], { work }),
+      )
+    const score = scored([...raced('cpu', 3, 500), ...raced('gpu', 2, 2000), wrong('a')])
+    assert.deepEqual([score.work.cpu?.accepted, score.work.gpu?.accepted], [3, 2])
+    assert.deepEqual([score.work.cpu?.wrongs, score.work.gpu?.wrongs], [1, 0])
+    assert.ok((score.work.cpu?.speedPpm ?? 0) > 1_000_000)
+    assert.ok((score.work.gpu?.speedPpm ?? 0) < 1_000_000)
+    assert.equal(score.accepted, 5)
+    const apart = scored([...raced('cpu', 5, 1000), wrong('a')])
+    assert.equal(apart.reliabilityPpm, score.reliabilityPpm)
+  })
+
   it('halves the credit and adds four failures for a wrong result', () => {
     const score = scored([...valid('a', 50, NOW - 1), wrong('a')])
     assert.equal(score.creditMicro, 24_999_999)

@@ -59,7 +59,7 @@ describe('vectors of evidence', () => {
   for (const each of vectors.quotes) {
     it(`check standings that are quoted with ${each.name}`, () => {
       const frozen = openAs(network, fromHex(each.freezeBids), 'freezeBids')
-      assert.deepEqual(openEvidence(fromHex(vectors.file)).check(frozen), each.result)
+      assert.deepEqual(openEvidence(fromHex(vectors.file)).check(frozen, 'cpu'), each.result)
     })
   }
 
