@@ -136,15 +136,18 @@ async function judgeMutation(
     return failing('stale', `does not pass without the edit, or is not there: ${absent}`)
   }
   for (const wanted of wantedOf(mutation.tests)) {
-    const { tests, isLate, complaint } = await runTests(wanted, mutation, signal)
+    const first = await runTests(wanted, mutation, signal)
+    // A machine that stalled says nothing about the tests; one that stalls twice on the same does.
+    const again = first.isLate && !signal.aborted
+    const { tests, isLate, complaint } = again ? await runTests(wanted, mutation, signal) : first
     const failed = tests.filter(({ outcome }) => outcome === 'failed')
     const noticed = failed.filter(isNoticed)
     if (noticed.length > 0) {
       const killedBy = noticed.map(({ name }) => `${wanted.file}: ${name}`)
       return { fate: 'killed', killedBy, reason: '' }
     }
-    const [first] = failed
-    if (first !== undefined) return failing('broken', first.reason)
+    const [other] = failed
+    if (other !== undefined) return failing('broken', other.reason)
     if (isLate) return failing('broken', `${wanted.file} ran out of time`)
     if (tests.length === 0) return failing('broken', complaint)
   }

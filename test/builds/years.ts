@@ -14,22 +14,14 @@ import { Bundle, Request } from '../../src/wire/generated/control.js'
 import { HOME, NETWORK, product, replaceIn, startTestBuild } from './start.js'
 
 const CLOCK = join(dirname(HOME), 'clock')
-const READ_AGAIN_MS = 50
 const { loadIdentity } = await product('identity')
 const { createSigner, open, seal } = await product('wire/envelope')
 const signer = createSigner(await loadIdentity(HOME))
 const isMarked = (mark: string): boolean => existsSync(join(HOME, mark))
 
-let aheadMs = 0
-let readMs = 0
-
+/** Read at every call: a job must not begin before a jump and go on after it. */
 function now(): number {
-  const realMs = Date.now()
-  if (realMs - readMs > READ_AGAIN_MS) {
-    readMs = realMs
-    aheadMs = existsSync(CLOCK) ? Number(readFileSync(CLOCK, 'utf8')) : 0
-  }
-  return realMs + aheadMs
+  return Date.now() + (existsSync(CLOCK) ? Number(readFileSync(CLOCK, 'utf8')) : 0)
 }
 
 await startTestBuild({

@@ -4,7 +4,7 @@
  * peer is excluded for ever; and what the requesters logged gives the same messages again.
  */
 import assert from 'node:assert/strict'
-import { rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
 import type { JobView, ReputationView, RunRequest } from '../../src/api/daemon-port.js'
@@ -34,7 +34,9 @@ const now = (): number => Date.now() + aheadMs
 
 async function passTime(ms: number): Promise<void> {
   aheadMs += ms
-  await writeFile(join(stage.dir, 'clock'), String(aheadMs))
+  // Whole or not at all: half a number would be another time.
+  await writeFile(join(stage.dir, 'clock.new'), String(aheadMs))
+  await rename(join(stage.dir, 'clock.new'), join(stage.dir, 'clock'))
 }
 
 async function reputation(at: LocalPeer, of: LocalPeer, atMs = now()): Promise<ReputationView> {
