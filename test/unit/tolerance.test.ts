@@ -28,15 +28,13 @@ describe('a job compared within tolerances', () => {
     assert.ok(estimate === 3.144 || estimate === 3.136, String(estimate))
   })
 
-  it('asks another when they are beyond, and follows those that agree', () => {
-    const rig = run([{ drifts: 0.5 }, ...honest(5)], { replicas: 4 })
+  it('strikes a result that is far beyond, and follows those that agree', () => {
+    // Everybody is called, so the far one is among them.
+    const rig = run([{ drifts: 0.5 }, ...honest(5)], { replicas: 6 })
     assert.equal(rig.state.status, 'succeeded')
-    const called = rig.verified()[0]
     const far = rig.executor(0).peerId
-    if (called?.dissented.includes(far) === true) {
-      assert.deepEqual(rig.outcomesOf(far), ['dissented'])
-    }
-    assert.ok(!called?.agreed.includes(far))
+    assert.deepEqual(rig.outcomesOf(far), ['dissented'])
+    assert.ok(!rig.verified()[0]?.agreed.includes(far))
   })
 
   it('blames nobody for a near miss', () => {
