@@ -182,7 +182,8 @@ async function runTests(
   const child = spawn(
     process.execPath,
     [
-      // Beneath tsx, which is therefore the second.
+      ...['--import', './scripts/plain-assert.mjs'],
+      // Beneath tsx, which is therefore last.
       ...(edit === undefined ? [] : ['--import', './scripts/mutate-hook.mjs']),
       ...['--import', 'tsx', '--test-reporter=./scripts/test-reporter.mjs'],
       ...titles.map((title) => `--test-name-pattern=^${escaped(title)}$`),

@@ -174,7 +174,8 @@ async function runGroup(group: TestGroup, house: SetUp, scratch: string): Promis
   const startedMs = performance.now()
   const hasEngine = house.engine === 'ready'
   const args = [
-    ...['--import', 'tsx', '--test', `--test-concurrency=${group.concurrency}`],
+    ...['--import', './scripts/plain-assert.mjs', '--import', 'tsx'],
+    ...['--test', `--test-concurrency=${group.concurrency}`],
     '--test-reporter=./scripts/test-reporter.mjs',
     ...files.map((file) => relative(ROOT, file)),
   ]
