@@ -1,8 +1,7 @@
-"""A BERT text classifier as one function over a dictionary of parameters.
+"""BERT's encoder as one function over a dictionary of parameters.
 
-Parameter names and shapes are those of Hugging Face's `BertForSequenceClassification`
-(Devlin et al. 2018): post-norm encoder, exact GELU, pooled first token. There is no dropout, so
-that a pass is a function of its inputs.
+Parameter names and shapes are Hugging Face's (Devlin et al. 2018): post-norm, exact GELU. There is
+no dropout, so that a pass is a function of its inputs.
 """
 
 import math
@@ -10,19 +9,22 @@ import math
 import torch
 from torch.nn import functional
 
+import trainer_tensors as tensors
+
 LAYER_NORM_EPSILON = 1e-12
 PADDING = 0
+LENGTH_MULTIPLE = 8
 # Large enough that a masked score has weight 0 after the softmax, small enough for fp32.
 MASKED = -1e9
 
 
-def parameter_shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    """Every parameter of a model, by name; the twin of `parameterSpecs` in presets.ts."""
+def parameter_shapes(config: dict, root: str) -> dict[str, tuple[int, ...]]:
+    """The encoder's parameters, by name; the twin of `bertParameters` in families/bert.ts."""
     hidden, intermediate = config["hidden"], config["intermediate"]
     shapes: dict[str, tuple[int, ...]] = {
-        "bert.embeddings.word_embeddings.weight": (config["vocabulary"], hidden),
-        "bert.embeddings.position_embeddings.weight": (config["maxLength"], hidden),
-        "bert.embeddings.token_type_embeddings.weight": (2, hidden),
+        f"{root}embeddings.word_embeddings.weight": (config["vocabulary"], hidden),
+        f"{root}embeddings.position_embeddings.weight": (config["maxLength"], hidden),
+        f"{root}embeddings.token_type_embeddings.weight": (2, hidden),
     }
 
     def linear(prefix: str, outputs: int, inputs: int) -> None:
@@ -33,9 +35,9 @@ def parameter_shapes(config: dict) -> dict[str, tuple[int, ...]]:
         shapes[f"{prefix}.weight"] = (hidden,)
         shapes[f"{prefix}.bias"] = (hidden,)
 
-    layer_norm("bert.embeddings.LayerNorm")
+    layer_norm(f"{root}embeddings.LayerNorm")
     for layer in range(config["layers"]):
-        prefix = f"bert.encoder.layer.{layer}"
+        prefix = f"{root}encoder.layer.{layer}"
         for part in ("query", "key", "value"):
             linear(f"{prefix}.attention.self.{part}", hidden, hidden)
         linear(f"{prefix}.attention.output.dense", hidden, hidden)
@@ -43,13 +45,30 @@ def parameter_shapes(config: dict) -> dict[str, tuple[int, ...]]:
         linear(f"{prefix}.intermediate.dense", intermediate, hidden)
         linear(f"{prefix}.output.dense", hidden, intermediate)
         layer_norm(f"{prefix}.output.LayerNorm")
-    linear("bert.pooler.dense", hidden, hidden)
-    linear("classifier", config["classes"], hidden)
-    return dict(sorted(shapes.items()))
+    return shapes
 
 
-def classify(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
-    """Logits [rows, classes] of token ids [rows, length], int64, padded with 0 at the end."""
+def check_tokens(path: str, tokens: torch.Tensor, config: dict) -> None:
+    """Refuses rows of tokens that are not the model's."""
+    if tokens.dim() != 2 or tokens.shape[1] > config["maxLength"]:
+        raise tensors.BadInput(f"{path}: rows are longer than the model's maxLength")
+    if int(tokens.min()) < 0 or int(tokens.max()) >= config["vocabulary"]:
+        raise tensors.BadInput(f"{path}: tokens are out of range")
+    if int(tokens[:, 0].min()) == PADDING:
+        raise tensors.BadInput(f"{path}: a row is empty")
+
+
+def trim(tokens: torch.Tensor) -> torch.Tensor:
+    """Cuts columns that hold only padding, to a multiple of 8; int64 for the embedding."""
+    used = int((tokens != PADDING).any(dim=0).nonzero()[-1]) + 1
+    used = min(-(-used // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, tokens.shape[1])
+    return tokens[:, :used].long()
+
+
+def encode(
+    config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tensor, root: str
+) -> torch.Tensor:
+    """Hidden states [rows, length, hidden] of token ids [rows, length], int64, padded at the end."""
     rows, length = tokens.shape
     heads = config["heads"]
     width = config["hidden"] // heads
@@ -64,14 +83,14 @@ def classify(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tenso
     def split_heads(x: torch.Tensor) -> torch.Tensor:
         return x.view(rows, length, heads, width).transpose(1, 2)
 
-    embeddings = "bert.embeddings"
+    embeddings = f"{root}embeddings"
     x = functional.embedding(tokens, weights[f"{embeddings}.word_embeddings.weight"])
     x = x + weights[f"{embeddings}.position_embeddings.weight"][:length]
     x = x + weights[f"{embeddings}.token_type_embeddings.weight"][0]
     x = layer_norm(f"{embeddings}.LayerNorm", x)
     mask = torch.where(tokens == PADDING, MASKED, 0.0)[:, None, None, :]
     for layer in range(config["layers"]):
-        prefix = f"bert.encoder.layer.{layer}"
+        prefix = f"{root}encoder.layer.{layer}"
         query, key, value = (
             split_heads(linear(f"{prefix}.attention.self.{part}", x))
             for part in ("query", "key", "value")
@@ -83,5 +102,4 @@ def classify(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tenso
         x = layer_norm(f"{prefix}.attention.output.LayerNorm", attended + x)
         inner = functional.gelu(linear(f"{prefix}.intermediate.dense", x))
         x = layer_norm(f"{prefix}.output.LayerNorm", linear(f"{prefix}.output.dense", inner) + x)
-    pooled = torch.tanh(linear("bert.pooler.dense", x[:, 0]))
-    return linear("classifier", pooled)
+    return x

@@ -4,23 +4,27 @@ Importing this module loads torch and switches off every source of unlike bits.
 """
 
 import hashlib
+import importlib
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import torch
 
-import bert
 import trainer_tensors as tensors
+from evaluation import NotFinite
 
 IN, OUT = os.environ.get("CTD_IN", "/in"), os.environ.get("CTD_OUT", "/out")
 PROGRESS_EVERY_S = 0.5
-LENGTH_MULTIPLE = 8
-NLL_SCALE = 2**20
 # Parameters that the optimiser works on at a time.
 PIECE = 2**22
+# Modules by the family that a task's model names; each has parameter_shapes, read_data, loss, score.
+FAMILIES = {
+    "text-classifier": "text_classifier",
+}
 
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
@@ -28,8 +32,12 @@ torch.use_deterministic_algorithms(True)
 torch.backends.mkldnn.enabled = False
 
 
-class NotFinite(Exception):
-    """The loss is infinite or not a number; the program ends with exit code 11."""
+def family_of(config: dict) -> ModuleType:
+    """The module of a model's family."""
+    family = config["family"]
+    if family not in FAMILIES:
+        raise tensors.BadInput(f"task.json: unknown family {family!r}")
+    return importlib.import_module(FAMILIES[family])
 
 
 class Progress:
@@ -89,40 +97,15 @@ def batches(seed: str, rows: int, size: int, start: int) -> Iterator[list[int]]:
         yield batch
 
 
-def read_rows(path: str, config: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids int16 [rows, maxLength] and labels int32 [rows], checked against the model."""
-    found = tensors.read_tensors(path)
-    if set(found) != {"labels", "tokens"}:
-        raise tensors.BadInput(f"{path}: expected the tensors labels and tokens")
-    tokens, labels = found["tokens"], found["labels"]
-    if tokens.dim() != 2 or labels.shape != tokens.shape[:1] or len(labels) == 0:
-        raise tensors.BadInput(f"{path}: tokens {tuple(tokens.shape)} do not fit the labels")
-    if tokens.shape[1] > config["maxLength"]:
-        raise tensors.BadInput(f"{path}: rows are longer than the model's maxLength")
-    for name, values, limit in (("tokens", tokens, "vocabulary"), ("labels", labels, "classes")):
-        if int(values.min()) < 0 or int(values.max()) >= config[limit]:
-            raise tensors.BadInput(f"{path}: {name} are out of range")
-    if int(tokens[:, 0].min()) == bert.PADDING:
-        raise tensors.BadInput(f"{path}: a row is empty")
-    return tokens, labels
-
-
 def read_weights(path: str, config: dict) -> dict[str, torch.Tensor]:
     """The parameters of the model, float32; nothing missing, nothing more."""
     found = tensors.read_tensors(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if shapes != bert.parameter_shapes(config):
+    if shapes != family_of(config).parameter_shapes(config):
         raise tensors.BadInput(f"{path}: the weights are not those of the model")
     if any(tensor.dtype != torch.float32 for tensor in found.values()):
         raise tensors.BadInput(f"{path}: the weights are not float32")
     return found
-
-
-def trim(tokens: torch.Tensor) -> torch.Tensor:
-    """Cuts columns that hold only padding, to a multiple of 8; int64 for the embedding."""
-    used = int((tokens != bert.PADDING).any(dim=0).nonzero()[-1]) + 1
-    used = min(-(-used // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, tokens.shape[1])
-    return tokens[:, :used].long()
 
 
 class FlatParameters:
@@ -178,31 +161,31 @@ class AdamW:
 def learn(
     task: dict,
     parameters: FlatParameters,
-    batch_of: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    batch_of: Callable[[], dict[str, torch.Tensor]],
 ) -> dict:
-    """Runs the task's steps on batches of (tokens, labels).
+    """Runs the task's steps on batches of rows.
 
     Returns the mean loss over the first and the last eighth of the steps, and what was seen.
     """
     steps, rates = task["steps"], task["learningRates"]
     if steps < 1 or len(rates) != steps:
         raise tensors.BadInput("task.json: there must be one learning rate for every step")
+    config = task["model"]
+    family = family_of(config)
     optimiser = AdamW(parameters, task["optimizer"])
     progress = Progress(steps)
     losses: list[float] = []
     seen = 0
     for step, rate in enumerate(rates, start=1):
-        tokens, labels = batch_of()
+        batch = batch_of()
         parameters.gradients.zero_()
-        logits = bert.classify(task["model"], parameters.named, trim(tokens))
-        loss = torch.nn.functional.cross_entropy(logits, labels.long())
+        loss, count = family.loss(config, parameters.named, batch)
         loss.backward()
         with torch.no_grad():
             optimiser.step(rate)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise NotFinite(f"the loss of step {step} is {losses[-1]}")
-        count = int((tokens != bert.PADDING).sum())
         seen += count
         progress.step(step, count, losses[-1])
     progress.done()
@@ -215,18 +198,24 @@ def learn(
     }
 
 
+def row_count(data: dict[str, torch.Tensor]) -> int:
+    """Rows of a shard: every tensor of it has so many."""
+    return len(next(iter(data.values())))
+
+
+def take_rows(data: dict[str, torch.Tensor], rows: list[int]) -> dict[str, torch.Tensor]:
+    """The chosen rows of every tensor of a shard."""
+    chosen = torch.tensor(rows)
+    return {name: tensor[chosen] for name, tensor in data.items()}
+
+
 def train(task: dict) -> None:
     """H local steps; writes what the weights lost on the way (W_start - W_end), quantised."""
     weights = read_weights(f"{IN}/weights.safetensors", task["model"])
     parameters = FlatParameters(weights)
-    tokens, labels = read_rows(f"{IN}/data.safetensors", task["model"])
-    stream = batches(task["seed"], len(labels), task["batchSize"], task["startStep"])
-
-    def batch_of() -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.tensor(next(stream))
-        return tokens[rows], labels[rows]
-
-    metrics = learn(task, parameters, batch_of)
+    data = family_of(task["model"]).read_data(f"{IN}/data.safetensors", task["model"])
+    stream = batches(task["seed"], row_count(data), task["batchSize"], task["startStep"])
+    metrics = learn(task, parameters, lambda: take_rows(data, next(stream)))
     files = {}
     for name, start in weights.items():
         delta = start - parameters.named[name].detach()
@@ -240,40 +229,26 @@ def train(task: dict) -> None:
 def score(
     config: dict,
     weights: dict[str, torch.Tensor],
-    rows: tuple[torch.Tensor, torch.Tensor],
+    data: dict[str, torch.Tensor],
     batch_size: int,
 ) -> dict:
-    """Counts over an evaluation set: integers, so that sums over shards need no order."""
-    tokens, labels = rows
-    classes = config["classes"]
-    confusion = torch.zeros(classes * classes, dtype=torch.int64)
-    nll = 0
-    progress = Progress(math.ceil(len(labels) / batch_size))
-    with torch.no_grad():
-        for step, start in enumerate(range(0, len(labels), batch_size), start=1):
-            batch = trim(tokens[start : start + batch_size])
-            truth = labels[start : start + batch_size].long()
-            logits = bert.classify(config, weights, batch).double()
-            losses = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
-            if not bool(torch.isfinite(losses).all()):
-                raise NotFinite("the evaluation loss is not finite")
-            nll += int((losses * NLL_SCALE).round().long().sum())
-            pairs = truth * classes + logits.argmax(dim=1)
-            confusion += torch.bincount(pairs, minlength=classes * classes)
-            progress.step(step, batch.numel())
+    """The family's counts over an evaluation set: integers."""
+    progress = Progress(row_count(data))
+    done = 0
+
+    def step(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress.step(done, rows)
+
+    counts = family_of(config).score(config, weights, data, batch_size, step)
     progress.done()
-    matrix = confusion.view(classes, classes)
-    return {
-        "confusion": matrix.tolist(),
-        "correct": int(matrix.diagonal().sum()),
-        "n": len(labels),
-        "nllFixed": nll,
-    }
+    return counts
 
 
 def evaluate(task: dict) -> None:
     """Scores the weights on an evaluation shard."""
-    weights = read_weights(f"{IN}/weights.safetensors", task["model"])
-    rows = read_rows(f"{IN}/data.safetensors", task["model"])
-    metrics = score(task["model"], weights, rows, task["batchSize"])
-    tensors.write_json(f"{OUT}/metrics.json", metrics)
+    config = task["model"]
+    weights = read_weights(f"{IN}/weights.safetensors", config)
+    data = family_of(config).read_data(f"{IN}/data.safetensors", config)
+    tensors.write_json(f"{OUT}/metrics.json", score(config, weights, data, task["batchSize"]))

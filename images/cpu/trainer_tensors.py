@@ -39,6 +39,17 @@ def read_tensors(path: str) -> dict[str, torch.Tensor]:
         raise BadInput(f"{path}: malformed header: {error}") from error
 
 
+def read_rows(path: str, names: set[str]) -> dict[str, torch.Tensor]:
+    """Reads tensors that hold one entry a row: all named ones, no others, equally many rows."""
+    found = read_tensors(path)
+    if set(found) != names:
+        raise BadInput(f"{path}: expected the tensors {' and '.join(sorted(names))}")
+    counts = {tensor.shape[0] if tensor.dim() > 0 else 0 for tensor in found.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise BadInput(f"{path}: there are no rows, or not equally many of each tensor")
+    return found
+
+
 def _view(buffer: bytearray, start: int, entry: dict) -> torch.Tensor:
     dtype = DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]

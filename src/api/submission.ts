@@ -10,8 +10,8 @@ import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
 import { estimateCost, planTraining } from '../training/plan.js'
-import { DEFAULT_MAX_LENGTH, modelConfig } from '../training/presets.js'
-import { summariseDataset } from '../training/split.js'
+import { DEFAULT_MAX_LENGTH, familyOf } from '../training/presets.js'
+import { summariseDataset, type DatasetSummary } from '../training/split.js'
 import type { Image, Input } from '../wire/generated/job.js'
 import type { FolderFile } from '../wire/folder.js'
 import { fromHex, parseDigest, toHex } from '../wire/ids.js'
@@ -62,7 +62,7 @@ async function trainJob(
 ): Promise<Unreplicated> {
   const maxLength = request.maxLength ?? DEFAULT_MAX_LENGTH
   // An unknown model is told before any data is read.
-  modelConfig(request.model, { classes: 2, maxLength })
+  familyOf(request.model)
   const source = await readSource(blobs, request.dataset, 'dataset')
   const bytes = await readFile(source.path)
   const format = formatOf(source.name, bytes)
@@ -71,7 +71,7 @@ async function trainJob(
     ...(textColumn === undefined ? {} : { textColumn }),
     ...(labelColumn === undefined ? {} : { labelColumn }),
   }
-  const summary = summariseDataset(bytes, { format, ...columns })
+  const summary = summariseDataset(bytes, { format, ...columns, model: request.model, maxLength })
   const spec: TrainSpec = {
     kind: 'train',
     model: request.model,
@@ -86,7 +86,7 @@ async function trainJob(
     format,
     textColumn: summary.textColumn,
     labelColumn: summary.labelColumn,
-    resources: trainResources(request, summary.rows, summary.classes),
+    resources: trainResources(request, summary),
   }
   const { digest } = await blobs.addFile(source.path, { holder })
   return {
@@ -98,11 +98,10 @@ async function trainJob(
 }
 
 /** Memory for weights, gradients, moments and activations with room to spare. */
-function trainResources(request: TrainRequest, rows: number, classes: number): Resources {
+function trainResources(request: TrainRequest, summary: DatasetSummary): Resources {
   const plan = planTraining({
+    ...summary,
     model: request.model,
-    rows,
-    classes,
     epochs: request.epochs,
     seed: '',
     shards: request.shards,

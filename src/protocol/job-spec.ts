@@ -37,7 +37,8 @@ const TrainSpecSchema = z.strictObject({
   epochs: z.int().min(1),
   seed: text,
   rows: z.int().min(1),
-  classes: z.int().min(2),
+  /** Where the model's family has classes. */
+  classes: z.int().min(2).optional(),
   shards: z.int().min(1).optional(),
   batchSize: z.int().min(1).optional(),
   learningRate: z.number().positive().optional(),

@@ -10,7 +10,7 @@ import { aggregate } from './aggregate.js'
 import { canonicalJson } from './canonical-json.js'
 import { initialise } from './initialise.js'
 import { PLAN_LIMITS } from './plan.js'
-import { huggingFaceConfig, modelConfig } from './presets.js'
+import { modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
 import { TABLE_LIMITS } from './tabular.js'
 
@@ -112,20 +112,11 @@ async function runSplit(
   if (dataset === undefined || second !== undefined) {
     throw new CtdError('INPUT_MISSING', 'split@1 takes exactly one input, the dataset')
   }
-  const { model, ...split } = params
-  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), split, outDir)
-  if (model === undefined) return
-  const labels = z
-    .array(z.string())
-    .parse(JSON.parse(await readFile(join(outDir, 'labels.json'), 'utf8')))
-  const config = modelConfig(model, { classes: labels.length, maxLength: params.maxLength })
-  const text = canonicalJson(huggingFaceConfig(config, labels))
-  await writeFile(join(outDir, 'config.json'), text, { flag: 'wx' })
+  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), params, outDir)
 }
 
 async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {
-  const { classes, maxLength: length } = params
-  await initialise(modelConfig(params.model, { classes, maxLength: length }), params.seed, outDir)
+  await initialise(modelConfig(params.model, params), params.seed, outDir)
 }
 
 async function runAggregate(

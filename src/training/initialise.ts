@@ -1,10 +1,5 @@
 /**
- * The first weights of a job, from a seed alone.
- *
- * Biases are 0, layer norms 1, matrices normal. Embeddings, queries and keys have the deviation
- * 0.02 of BERT's `initializer_range`, so that attention starts nearly uniform; all other matrices
- * have 1 / sqrt(inputs) (LeCun et al. 1998). With 0.02 everywhere a narrow model hardly hears its
- * own layers: after five epochs of the demo bert-tiny stood at 0.79 instead of 0.93.
+ * The first weights of a job, from a seed alone; which deviation a parameter has, its family says.
  *
  * A normal draw is the sum of twelve uniform 16-bit integers (Irwin and Hall; variance 1 after
  * scaling), so that it takes integers, one product and one rounding: the same bits on every
@@ -13,27 +8,25 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { parameterSpecs, type ModelConfig } from './presets.js'
+import type { Initial } from './families/family.js'
+import { modelOf, type ModelConfig } from './model.js'
 import { elementCount, SafetensorsWriter, type TensorSpec } from './safetensors.js'
 
-/** BERT's `initializer_range` (Devlin et al. 2018). */
-const NARROW = 0.02
 /** Elements drawn and written at a time. */
 const CHUNK = 262_144
 
 /** The initial values of one parameter, in chunks of at most 1 MiB. */
 export function* drawParameter(
   { name, shape }: TensorSpec,
+  initial: Initial,
   seed: string,
 ): Generator<Float32Array, void> {
   const elements = elementCount(shape)
-  const constant = constantOf(name)
-  const deviation = deviationOf(name, shape[1] ?? 1)
-  const normal = constant === undefined ? createNormal(name, seed, deviation) : undefined
+  const normal = 'deviation' in initial ? createNormal(name, seed, initial.deviation) : undefined
   for (let start = 0; start < elements; start += CHUNK) {
     const chunk = new Float32Array(Math.min(CHUNK, elements - start))
-    if (normal === undefined) chunk.fill(constant ?? 0)
-    else for (let i = 0; i < chunk.length; i++) chunk[i] = normal()
+    if ('constant' in initial) chunk.fill(initial.constant)
+    if (normal !== undefined) for (let i = 0; i < chunk.length; i++) chunk[i] = normal()
     yield chunk
   }
 }
@@ -44,7 +37,8 @@ export function* drawParameter(
  * The momentum file is empty: a tensor that it lacks is zero.
  */
 export async function initialise(config: ModelConfig, seed: string, outDir: string): Promise<void> {
-  const specs = parameterSpecs(config)
+  const model = modelOf(config)
+  const specs = model.parameters
   const weights = await SafetensorsWriter.create(
     join(outDir, 'weights.safetensors'),
     specs,
@@ -53,7 +47,7 @@ export async function initialise(config: ModelConfig, seed: string, outDir: stri
   try {
     for (const spec of specs) {
       let start = 0
-      for (const chunk of drawParameter(spec, seed)) {
+      for (const chunk of drawParameter(spec, model.initial(spec), seed)) {
         await weights.write(spec.name, start, chunk)
         start += chunk.length
       }
@@ -65,15 +59,6 @@ export async function initialise(config: ModelConfig, seed: string, outDir: stri
   await weights.close()
   const momentum = await SafetensorsWriter.create(join(outDir, 'momentum.safetensors'), [])
   await momentum.close()
-}
-
-function constantOf(name: string): number | undefined {
-  if (name.endsWith('.bias')) return 0
-  return name.endsWith('LayerNorm.weight') ? 1 : undefined
-}
-
-function deviationOf(name: string, inputs: number): number {
-  return /embeddings|query|key/.test(name) ? NARROW : 1 / Math.sqrt(inputs)
 }
 
 function createNormal(name: string, seed: string, deviation: number): () => number {

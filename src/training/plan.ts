@@ -4,15 +4,16 @@
  */
 import { CtdError } from '../errors.js'
 import type { OuterOptimiser } from './aggregate.js'
-import { modelConfig, parameterSpecs, presetTraining, type ModelConfig } from './presets.js'
+import type { DataShape } from './families/family.js'
+import { modelOf, type ModelConfig } from './model.js'
+import { modelConfig, presetTraining } from './presets.js'
 import { elementCount } from './safetensors.js'
 import { evalRowCount } from './split.js'
 
-export interface TrainingSpec {
+export interface TrainingSpec extends DataShape {
   readonly model: string
   /** Rows of the dataset, those for evaluation included. */
   readonly rows: number
-  readonly classes: number
   readonly epochs: number
   readonly seed: string
   /** Shards, that is tasks side by side; default 2, fewer when the rows are few. */
@@ -21,7 +22,6 @@ export interface TrainingSpec {
   readonly batchSize?: number | undefined
   /** Peak of the schedule; default by preset. */
   readonly learningRate?: number | undefined
-  readonly maxLength?: number | undefined
   /** Averagings; default 4, more when a round would have more than 500 steps. */
   readonly rounds?: number | undefined
 }
@@ -104,10 +104,7 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
   const shards =
     spec.shards ?? Math.max(1, Math.min(DEFAULT_SHARDS, Math.floor(trainRows / batchSize)))
   assertSpec({ ...spec, shards, batchSize }, trainRows)
-  const model = modelConfig(spec.model, {
-    classes: spec.classes,
-    ...(spec.maxLength === undefined ? {} : { maxLength: spec.maxLength }),
-  })
+  const model = modelConfig(spec.model, spec)
   const totalSteps = Math.ceil((trainRows * spec.epochs) / (shards * batchSize))
   const enough = Math.max(ROUNDS, Math.ceil(totalSteps / MAX_STEPS_PER_ROUND))
   const roundCount = Math.min(totalSteps, spec.rounds ?? enough)
@@ -141,7 +138,7 @@ function assertSpec(
 ): void {
   const bounds: readonly (readonly [string, number, number, number])[] = [
     ['rows', spec.rows, 10, PLAN_LIMITS.rows],
-    ['classes', spec.classes, 2, 1000],
+    ['classes', spec.classes ?? 2, 2, 1000],
     ['epochs', spec.epochs, 1, PLAN_LIMITS.epochs],
     ['shards', spec.shards, 1, Math.min(PLAN_LIMITS.shards, trainRows)],
     ['batchSize', spec.batchSize, 1, PLAN_LIMITS.batchSize],
@@ -272,9 +269,6 @@ export interface TrainingCost {
 /**
  * What a plan costs, before anything ran.
  *
- * A forward pass takes 2 operations per weight of a matrix and token, and 4 per layer, width and
- * pair of positions for attention; backward twice that (Kaplan et al. 2020).
- *
  * @param rowTokens - of the longest row, to which a batch is padded; the model's longest when unknown
  * @param gflops - what one core sustains in this model's matrix products, in 1e9 operations a second
  */
@@ -282,16 +276,10 @@ export function estimateCost(
   plan: TrainingPlan,
   { gflops, replicas, rowTokens }: { gflops: number; replicas: number; rowTokens?: number },
 ): TrainingCost {
-  const { layers, hidden, intermediate, maxLength } = plan.model
-  const length = Math.min(rowTokens ?? maxLength, maxLength)
-  const parameters = parameterSpecs(plan.model).reduce(
-    (sum, spec) => sum + elementCount(spec.shape),
-    0,
-  )
-  const matrixWeights = layers * (4 * hidden * hidden + 2 * hidden * intermediate)
-  const flopsPerRow = 3 * length * (2 * matrixWeights + 4 * layers * hidden * length)
+  const model = modelOf(plan.model)
+  const parameters = model.parameters.reduce((sum, spec) => sum + elementCount(spec.shape), 0)
   const samples = plan.totalSteps * plan.batchSize * plan.shards
-  const flops = samples * flopsPerRow
+  const flops = samples * model.flopsPerRow(rowTokens)
   const seconds = flops / (gflops * 1e9)
   return {
     parameters,

@@ -4,7 +4,7 @@
  * Everything wrong with a file is told with the number of its line and what to do about it.
  */
 import { CtdError } from '../errors.js'
-import { nearest } from './presets.js'
+import { nearest } from './nearest.js'
 
 export type TableFormat = 'csv' | 'tsv' | 'jsonl'
 

@@ -18,7 +18,7 @@ import {
   trainTask,
   type TrainingPlan,
 } from '../../src/training/plan.js'
-import { parameterSpecs } from '../../src/training/presets.js'
+import { parameterSpecs } from '../../src/training/model.js'
 import { quantise, SCALE_SUFFIX } from '../../src/training/quantise.js'
 import { SafetensorsReader } from '../../src/training/safetensors.js'
 import { Bench, ROOT, SKIP, type RunRecord } from './harness.js'

@@ -5,13 +5,14 @@ import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
+import { encodeText } from '../../src/training/bytes.js'
 import { runBuiltin } from '../../src/training/builtin.js'
+import { bertInitial } from '../../src/training/families/bert.js'
 import { drawParameter } from '../../src/training/initialise.js'
 import { seededOrder } from '../../src/training/order.js'
 import { learningRateSchedule } from '../../src/training/plan.js'
 import { dequantise, quantise } from '../../src/training/quantise.js'
 import { SafetensorsReader, SafetensorsWriter } from '../../src/training/safetensors.js'
-import { encodeText } from '../../src/training/split.js'
 
 interface Vectors {
   readonly quantise: readonly { about: string; float32: string; int8: string; scales: string }[]
@@ -79,14 +80,15 @@ describe('training arithmetic', () => {
 
   it('draws first weights as the vectors say', () => {
     for (const { name, shape, seed, float32 } of vectors.initialise) {
-      const [chunk = new Float32Array()] = drawParameter({ name, dtype: 'F32', shape }, seed)
+      const spec = { name, dtype: 'F32', shape } as const
+      const [chunk = new Float32Array()] = drawParameter(spec, bertInitial(spec), seed)
       assert.equal(hexOf(chunk), float32, name)
     }
   })
 
   it('draws matrices with the deviation they should have', () => {
     const spec = { name: 'bert.pooler.dense.weight', dtype: 'F32', shape: [256, 256] } as const
-    const [drawn = new Float32Array()] = drawParameter(spec, 'deviation')
+    const [drawn = new Float32Array()] = drawParameter(spec, bertInitial(spec), 'deviation')
     const mean = drawn.reduce((sum, x) => sum + x, 0) / drawn.length
     const variance = drawn.reduce((sum, x) => sum + (x - mean) ** 2, 0) / drawn.length
     assert.ok(Math.abs(mean) < 0.001)

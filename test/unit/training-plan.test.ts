@@ -3,7 +3,9 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { CtdError } from '../../src/errors.js'
 import { cosineOfPi, estimateCost, planTraining, trainTask } from '../../src/training/plan.js'
-import { modelConfig, nearest, parameterSpecs } from '../../src/training/presets.js'
+import { parameterSpecs } from '../../src/training/model.js'
+import { nearest } from '../../src/training/nearest.js'
+import { modelConfig } from '../../src/training/presets.js'
 import { elementCount } from '../../src/training/safetensors.js'
 
 const demo = { model: 'bert-tiny', rows: 2400, classes: 20, epochs: 5, seed: 's' }
