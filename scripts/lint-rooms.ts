@@ -44,7 +44,18 @@ const ROOMS: Readonly<Record<string, RoomRules>> = {
   },
   training: {
     values: ['errors.ts'],
-    packages: ['node:crypto', 'node:fs/promises', 'node:path', 'node:worker_threads', 'zod'],
+    packages: [
+      'node:crypto',
+      'node:fs',
+      'node:fs/promises',
+      'node:path',
+      'node:stream',
+      'node:worker_threads',
+      'node:zlib',
+      'hyparquet',
+      'hyparquet-compressors',
+      'zod',
+    ],
   },
   protocol: {
     values: ['errors.ts', 'wire', 'training'],
@@ -88,6 +99,7 @@ const HOMES: ReadonlyArray<{ readonly packages: RegExp; readonly rooms: readonly
     rooms: ['store'],
   },
   { packages: /^@noble\//, rooms: ['protocol'] },
+  { packages: /^hyparquet(-compressors)?$/, rooms: ['training'] },
   { packages: /^protons-runtime$/, rooms: ['wire'] },
   { packages: /^(fastify|@fastify\/.*|fastify-.*)$/, rooms: ['api'] },
   { packages: /^commander$/, rooms: ['cli'] },
