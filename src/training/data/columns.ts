@@ -1,6 +1,6 @@
 /** Which column means what: by the name that is given, else by the names that people use. */
 import { CtdError } from '../../errors.js'
-import { nearest } from '../presets.js'
+import { nearest } from '../nearest.js'
 
 /** What a column may be for. */
 export type ColumnRole = 'text' | 'label' | 'anchor' | 'positive'
