@@ -101,17 +101,17 @@ def temporary_name(path: str) -> str:
     return os.path.join(folder, f".tmp-{name}")
 
 
-def quantise(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def quantise(tensor: torch.Tensor, most: int = 127) -> tuple[torch.Tensor, torch.Tensor]:
     """Block-wise int8: the values in the tensor's shape, and one fp32 scale per 256 elements.
 
-    scale = max|x| / 127, value = x / scale rounded half to even, all in fp32; the same bits as
+    scale = max|x| / most, value = x / scale rounded half to even, all in fp32; the same bits as
     `src/training/quantise.ts`.
     """
     flat = tensor.reshape(-1)
     padding = -flat.numel() % QUANTISATION_BLOCK
     blocks = torch.nn.functional.pad(flat, (0, padding)).view(-1, QUANTISATION_BLOCK)
-    scales = blocks.abs().amax(dim=1) / 127
+    scales = blocks.abs().amax(dim=1) / most
     divisors = torch.where(scales == 0, torch.ones_like(scales), scales)
     scaled = torch.where(scales[:, None] == 0, 0.0, blocks / divisors[:, None])
-    values = scaled.round().clamp(-127, 127).to(torch.int8)
+    values = scaled.round().clamp(-most, most).to(torch.int8)
     return values.view(-1)[: flat.numel()].view(tensor.shape), scales

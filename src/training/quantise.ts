@@ -25,8 +25,12 @@ export function blockCount(elements: number): number {
   return Math.ceil(elements / QUANTISATION_BLOCK)
 }
 
-/** Quantises a tensor. Not-a-number and infinities are the caller's to refuse. */
-export function quantise(source: Float32Array): Quantised {
+/**
+ * Quantises a tensor. Not-a-number and infinities are the caller's to refuse.
+ *
+ * @param most - what the largest element of a block becomes: 127 for int8, 7 for int4
+ */
+export function quantise(source: Float32Array, most = 127): Quantised {
   const values = new Int8Array(source.length)
   const scales = new Float32Array(blockCount(source.length))
   for (let block = 0; block < scales.length; block++) {
@@ -34,12 +38,12 @@ export function quantise(source: Float32Array): Quantised {
     const end = Math.min(start + QUANTISATION_BLOCK, source.length)
     let largest = 0
     for (let i = start; i < end; i++) largest = Math.max(largest, Math.abs(source[i] ?? 0))
-    const scale = Math.fround(largest / 127)
+    const scale = Math.fround(largest / most)
     scales[block] = scale
     if (scale === 0) continue
     for (let i = start; i < end; i++) {
       const rounded = roundHalfToEven(Math.fround((source[i] ?? 0) / scale))
-      values[i] = Math.max(-127, Math.min(127, rounded))
+      values[i] = Math.max(-most, Math.min(most, rounded))
     }
   }
   return { values, scales }
@@ -53,7 +57,8 @@ export function dequantise({ values, scales }: Quantised): Float64Array {
   )
 }
 
-function roundHalfToEven(x: number): number {
+/** IEEE 754's rounding to a whole number. */
+export function roundHalfToEven(x: number): number {
   const floor = Math.floor(x)
   const rest = x - floor
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
