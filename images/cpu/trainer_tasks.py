@@ -9,11 +9,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 import torch
 
+import trainer_codecs as codecs
 import trainer_tensors as tensors
 from evaluation import NotFinite
 
@@ -210,20 +211,65 @@ def take_rows(data: dict[str, torch.Tensor], rows: list[int]) -> dict[str, torch
 
 
 def train(task: dict) -> None:
-    """H local steps; writes what the weights lost on the way (W_start - W_end), quantised."""
+    """Local steps, or one gradient; writes what the weights lost on the way, compressed.
+
+    That is W_start - W_end, or with `gradient` what a synchronous optimiser takes its step by.
+    """
     weights = read_weights(f"{IN}/weights.safetensors", task["model"])
     parameters = FlatParameters(weights)
     data = family_of(task["model"]).read_data(f"{IN}/data.safetensors", task["model"])
     stream = batches(task["seed"], row_count(data), task["batchSize"], task["startStep"])
-    metrics = learn(task, parameters, lambda: take_rows(data, next(stream)))
-    files = {}
-    for name, start in weights.items():
-        delta = start - parameters.named[name].detach()
-        if not bool(torch.isfinite(delta).all()):
-            raise NotFinite(f"the update of {name} is not finite")
-        files[name], files[f"{name}::scale"] = tensors.quantise(delta)
-    tensors.write_tensors(f"{OUT}/delta.safetensors", files)
+    is_gradient = task.get("gradient", False)
+    run = measure if is_gradient else learn
+    metrics = run(task, parameters, lambda: take_rows(data, next(stream)))
+    update = (
+        (name, leaf.grad if is_gradient else weights[name] - leaf.detach())
+        for name, leaf in parameters.named.items()
+    )
+    write_update(update, task.get("compression", "int8"))
     tensors.write_json(f"{OUT}/metrics.json", metrics)
+
+
+def measure(
+    task: dict,
+    parameters: FlatParameters,
+    batch_of: Callable[[], dict[str, torch.Tensor]],
+) -> dict:
+    """The gradient of one batch, left in the parameters; returns what `learn` does."""
+    if task["steps"] != 1:
+        raise tensors.BadInput("task.json: a gradient is of one step")
+    progress = Progress(1)
+    parameters.gradients.zero_()
+    config = task["model"]
+    loss, count = family_of(config).loss(config, parameters.named, batch_of())
+    loss.backward()
+    value = loss.item()
+    if not math.isfinite(value):
+        raise NotFinite(f"the loss of step 1 is {value}")
+    progress.step(1, count, value)
+    progress.done()
+    return {"lossStart": value, "lossEnd": value, "steps": 1, "tokens": count}
+
+
+def write_update(update: Iterable[tuple[str, torch.Tensor]], compression: str) -> None:
+    """Writes `delta.safetensors`, and with topk the feedback for the shard's next round."""
+    path = f"{IN}/feedback.safetensors"
+    before = tensors.read_tensors(path) if os.path.exists(path) else None
+    files: dict[str, torch.Tensor] = {}
+    feedback: dict[str, torch.Tensor] = {}
+    for name, tensor in update:
+        if not bool(torch.isfinite(tensor).all()):
+            raise NotFinite(f"the update of {name} is not finite")
+        if compression == "topk":
+            kept = None if before is None else codecs.decode_int8(before, name)
+            sparse, left = codecs.encode_topk(name, tensor, kept)
+            files |= sparse
+            feedback |= codecs.encode(name, left, "int8")
+        else:
+            files |= codecs.encode(name, tensor, compression)
+    tensors.write_tensors(f"{OUT}/delta.safetensors", files)
+    if compression == "topk":
+        tensors.write_tensors(f"{OUT}/feedback.safetensors", feedback)
 
 
 def score(

@@ -3,12 +3,13 @@
  * Times are milliseconds since 1970, sizes bytes. Every method may throw a `CtdError`.
  */
 import type { Readable } from 'node:stream'
+import type { Algorithm } from '../training/algorithm.js'
 import type { PeerId } from '../wire/ids.js'
 import type { BlobPort } from './blob-port.js'
 import type { ImagePort } from './image-desk.js'
 
 /** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
-export interface TrainRequest {
+export interface TrainRequest extends Algorithm {
   readonly kind: 'train'
   readonly model: string
   /** A blob digest of this daemon, or an absolute path on the daemon's machine. */

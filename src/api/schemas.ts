@@ -5,6 +5,7 @@
  */
 import { isAbsolute } from 'node:path'
 import { z } from 'zod'
+import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { API_LIMITS } from './limits.js'
 
 const DAY_MS = 24 * 3600 * 1000
@@ -52,6 +53,7 @@ const train = {
   batchSize: whole(1, 4096).exactOptional(),
   maxLength: whole(1, 8192).exactOptional(),
   learningRate: z.number().gt(0).max(10).exactOptional(),
+  ...ALGORITHM_FIELDS,
   textColumn: text(128).exactOptional(),
   labelColumn: text(128).exactOptional(),
 }

@@ -9,6 +9,7 @@ import { CtdError } from '../errors.js'
 import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
+import { algorithmOf } from '../training/algorithm.js'
 import { estimateCost, planTraining } from '../training/plan.js'
 import { DEFAULT_MAX_LENGTH, familyOf } from '../training/presets.js'
 import { summariseDataset, type DatasetSummary } from '../training/split.js'
@@ -82,6 +83,7 @@ async function trainJob(
     ...(request.shards === undefined ? {} : { shards: request.shards }),
     ...(request.batchSize === undefined ? {} : { batchSize: request.batchSize }),
     ...(request.learningRate === undefined ? {} : { learningRate: request.learningRate }),
+    ...algorithmOf(request),
     maxLength,
     format,
     textColumn: summary.textColumn,
@@ -108,6 +110,7 @@ function trainResources(request: TrainRequest, summary: DatasetSummary): Resourc
     batchSize: request.batchSize,
     learningRate: request.learningRate,
     maxLength: request.maxLength ?? DEFAULT_MAX_LENGTH,
+    ...algorithmOf(request),
   })
   const { parameters, taskSeconds } = estimateCost(plan, { gflops: 1, replicas: 1 })
   const stateMiB = Math.ceil((parameters * 4 * 6) / 1024 ** 2)

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { CtdError, errorMessage } from '../errors.js'
+import { addAlgorithmOptions } from './algorithm-flags.js'
 import { createContext, environment } from './context.js'
 import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
@@ -172,17 +173,19 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
       .option('--audit-ppm <n>', 'chance of a hidden extra replica, parts per million')
       .option('-d, --detach', 'print the job id and return at once')
       .option('--wait-timeout <duration>', 'follow no longer than this, for example 10m')
-  const train = common(
-    add('train', 'train a model together with other peers')
-      .requiredOption('--model <name>', 'model, for example bert-tiny')
-      .requiredOption('--dataset <file>', 'CSV or JSON lines, or the digest of a blob')
-      .requiredOption('--epochs <n>', 'passes over the data')
-      .option('--shards <n>', 'parts of the data, trained side by side')
-      .option('--batch-size <n>', 'examples per step')
-      .option('--max-length <n>', 'tokens per example')
-      .option('--learning-rate <rate>', 'of the inner optimiser')
-      .option('--text-column <name>', 'column of the text')
-      .option('--label-column <name>', 'column of the label'),
+  const train = addAlgorithmOptions(
+    common(
+      add('train', 'train a model together with other peers')
+        .requiredOption('--model <name>', 'model, for example bert-tiny')
+        .requiredOption('--dataset <file>', 'CSV or JSON lines, or the digest of a blob')
+        .requiredOption('--epochs <n>', 'passes over the data')
+        .option('--shards <n>', 'parts of the data, trained side by side')
+        .option('--batch-size <n>', 'examples per step')
+        .option('--max-length <n>', 'tokens per example')
+        .option('--learning-rate <rate>', 'of the inner optimiser')
+        .option('--text-column <name>', 'column of the text')
+        .option('--label-column <name>', 'column of the label'),
+    ),
   )
   train.action(async () => {
     const { trainCommand } = await import('./submit.js')

@@ -1,5 +1,7 @@
 /** `ctd train` and `ctd run`: upload, submit, follow, show the result. */
 import type { JobView, RunRequest, TrainRequest } from '../api/daemon-port.js'
+import { algorithmRequest } from './algorithm-flags.js'
+import type { AlgorithmFlags } from './algorithm-flags.js'
 import type { Context } from './context.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { followOnScreen } from './follow.js'
@@ -20,7 +22,7 @@ interface CommonFlags extends FollowFlags {
   readonly auditPpm?: string
 }
 
-export interface TrainFlags extends CommonFlags {
+export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   readonly model: string
   readonly dataset: string
   readonly epochs: string
@@ -89,6 +91,7 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
     ...whole('batchSize', flags.batchSize, 1, 4096),
     ...whole('maxLength', flags.maxLength, 1, 8192),
     ...(flags.learningRate === undefined ? {} : { learningRate: parseRate(flags.learningRate) }),
+    ...algorithmRequest(flags),
     ...(flags.textColumn === undefined ? {} : { textColumn: flags.textColumn }),
     ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
   }

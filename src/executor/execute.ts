@@ -18,7 +18,7 @@ import type {
   TaskOutcome,
   TaskSpec,
 } from '../container/container-runtime.js'
-import type { Program } from '../protocol/plan.js'
+import type { PlannedSlot, Program } from '../protocol/plan.js'
 import type { BuiltinReply, BuiltinRequest } from '../training/builtin-worker.js'
 import type { Image } from '../wire/generated/job.js'
 import { parseDigest, peerIdFromPublicKey, toHex } from '../wire/ids.js'
@@ -300,7 +300,7 @@ async function runContainer(run: ContainerRun): Promise<ReplicaOutput> {
       },
       signal,
     )
-    if (outcome.status !== 'succeeded') throw failureOf(outcome)
+    if (outcome.status !== 'succeeded') throw failureOf(outcome, replica.options.slot.stage)
     return await storeOutput(components, replica, outcome.outDir, signal)
   } finally {
     await components.runtime.release(spec)
@@ -343,9 +343,18 @@ function progressOf({ step, total, metrics }: ProgressLine): ReplicaProgress {
   }
 }
 
+/** With it the trainer says that a loss or an update is no number. */
+const EXIT_NOT_FINITE = 11
+
 /** The last words of a container say more than its exit code. */
-function failureOf({ code, reason, logTail }: TaskOutcome): CtdError {
+function failureOf(
+  { code, reason, logTail, exitCode }: TaskOutcome,
+  stage: PlannedSlot['stage'],
+): CtdError {
   const words = logTail.trim().split('\n').slice(-3).join(' | ').slice(0, 300)
+  if (exitCode === EXIT_NOT_FINITE && (stage === 'train' || stage === 'eval')) {
+    return new CtdError('TRAINING_DIVERGED', words, { hint: 'lower the learning rate' })
+  }
   return new CtdError(code, words === '' ? reason : `${reason}: ${words}`)
 }
 

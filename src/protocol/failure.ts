@@ -11,6 +11,7 @@ const PROGRAM_FAILURES: ReadonlySet<string> = new Set([
   'LOG_TOO_LARGE',
   'METRICS_INVALID',
   'BUILTIN_FAILED',
+  'TRAINING_DIVERGED',
 ])
 
 /** Whether a failure code speaks against the job rather than the machine. */

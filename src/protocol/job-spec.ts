@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
+import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import { LIMITS } from '../wire/limits.js'
 
@@ -42,6 +43,7 @@ const TrainSpecSchema = z.strictObject({
   shards: z.int().min(1).optional(),
   batchSize: z.int().min(1).optional(),
   learningRate: z.number().positive().optional(),
+  ...ALGORITHM_FIELDS,
   maxLength: z.int().min(8),
   format: z.enum(['csv', 'tsv', 'jsonl']),
   textColumn: text,

@@ -5,7 +5,7 @@
 import { CtdError } from '../errors.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import type { Json } from '../training/canonical-json.js'
-import { evalTask, planTraining, trainTask } from '../training/plan.js'
+import { adamStep, evalTask, planTraining, trainTask } from '../training/plan.js'
 import type { TrainingPlan } from '../training/plan.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
@@ -210,14 +210,29 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
         source: { kind: 'slot', ...stateAt(plan, round), path: 'weights.safetensors' },
       },
       { name: 'data.safetensors', source: { kind: 'slot', batch: 0, slot: 0, path: data } },
+      ...feedbackInput(plan, round, shard),
     ],
   }
+}
+
+/** What the update of the same shard left out a round before; it belongs to the slot, to no peer. */
+function feedbackInput(plan: TrainingPlan, round: number, shard: number): readonly PlannedInput[] {
+  if (plan.compression !== 'topk' || round === 0) return []
+  const path = 'feedback.safetensors'
+  return [{ name: path, source: { kind: 'slot', batch: round, slot: shard, path } }]
 }
 
 function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
   const state = stateAt(plan, round)
   const from = (path: string): InputSource => ({ kind: 'slot', ...state, path })
-  const { learningRate, momentum } = plan.outer
+  const { compression, outer } = plan
+  const adam = adamStep(plan, round)
+  const params = {
+    shards: plan.shards,
+    ...outer,
+    ...(compression === 'int8' ? {} : { compression }),
+    ...(adam === undefined ? {} : { adam: { ...adam } }),
+  }
   const deltas = Array.from({ length: plan.shards }, (_, shard): PlannedInput[] => {
     const source = { kind: 'slot', batch: round + 1, slot: shard } as const
     return [
@@ -233,11 +248,7 @@ function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
     stage: 'aggregate',
     round,
     index: 0,
-    program: {
-      kind: 'builtin',
-      name: 'aggregate@1',
-      params: { shards: plan.shards, learningRate, momentum },
-    },
+    program: { kind: 'builtin', name: 'aggregate@2', params },
     taskJson: () => '',
     inputs: [
       { name: 'weights.safetensors', source: from('weights.safetensors') },

@@ -1,13 +1,15 @@
 /**
- * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `aggregate@1` and
- * `reduce-eval@1`. Each reads named files and writes files; same inputs, same bytes.
+ * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `aggregate@2`,
+ * `apply-update@1` and `reduce-eval@1`. Each reads named files and writes files; same inputs, same bytes.
  */
 import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { aggregate } from './aggregate.js'
+import { applyUpdate } from './broadcast.js'
 import { canonicalJson } from './canonical-json.js'
+import { COMPRESSIONS } from './codec.js'
 import { initialise } from './initialise.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
@@ -20,7 +22,13 @@ export interface BuiltinInput {
   readonly path: string
 }
 
-export const BUILTIN_NAMES = ['split@1', 'init@1', 'aggregate@1', 'reduce-eval@1'] as const
+export const BUILTIN_NAMES = [
+  'split@1',
+  'init@1',
+  'aggregate@2',
+  'apply-update@1',
+  'reduce-eval@1',
+] as const
 
 const METRICS_LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -49,12 +57,33 @@ export const InitParamsSchema = z.strictObject({
   seed,
 })
 
-/** Inputs: `weights.safetensors`, `momentum.safetensors`; per shard `delta-NNN.safetensors`, `metrics-NNN.json`. */
+/**
+ * Inputs: `weights.safetensors`, `momentum.safetensors`, with `broadcast: 'update'` also
+ * `residual.safetensors` but in the first round; per shard `delta-NNN.safetensors`,
+ * `metrics-NNN.json`.
+ */
 export const AggregateParamsSchema = z.strictObject({
   shards: count(PLAN_LIMITS.shards),
   learningRate: z.number().positive().max(10),
   momentum: z.number().min(0).max(0.999),
+  compression: z.enum(COMPRESSIONS).default('int8'),
+  broadcast: z.enum(['full', 'update']).default('full'),
+  /** In place of the learning rate and momentum: the updates are gradients. */
+  adam: z
+    .strictObject({
+      step: count(PLAN_LIMITS.rounds),
+      learningRate: z.number().min(0).max(1),
+      beta1: z.number().min(0).max(0.9999),
+      beta2: z.number().min(0).max(0.99999),
+      epsilon: z.number().positive().max(1),
+      weightDecay: z.number().min(0).max(1),
+      clipNorm: z.number().positive(),
+    })
+    .optional(),
 })
+
+/** Inputs: `base.safetensors` and `update.safetensors`. */
+export const ApplyUpdateParamsSchema = z.strictObject({})
 
 /** Inputs: `metrics-NNN.json` of every evaluation shard. */
 export const ReduceEvalParamsSchema = z.strictObject({ shards: count(PLAN_LIMITS.shards) })
@@ -92,8 +121,17 @@ export async function runBuiltin(
       return runSplit(parse(SplitParamsSchema, params, name), inputs, outDir)
     case 'init@1':
       return runInit(parse(InitParamsSchema, params, name), outDir)
-    case 'aggregate@1':
+    case 'aggregate@2':
       return runAggregate(parse(AggregateParamsSchema, params, name), inputs, outDir)
+    case 'apply-update@1':
+      parse(ApplyUpdateParamsSchema, params, name)
+      return applyUpdate(
+        {
+          basePath: inputPath(inputs, 'base.safetensors'),
+          updatePath: inputPath(inputs, 'update.safetensors'),
+        },
+        outDir,
+      )
     case 'reduce-eval@1':
       return runReduceEval(parse(ReduceEvalParamsSchema, params, name), inputs, outDir)
     default:
@@ -120,10 +158,11 @@ async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string)
 }
 
 async function runAggregate(
-  { shards, learningRate, momentum }: z.infer<typeof AggregateParamsSchema>,
+  params: z.infer<typeof AggregateParamsSchema>,
   inputs: readonly BuiltinInput[],
   outDir: string,
 ): Promise<void> {
+  const { shards, learningRate, momentum, ...rest } = params
   const updates = []
   for (let shard = 0; shard < shards; shard++) {
     const deltaPath = inputPath(inputs, numbered('delta', shard, 'safetensors'))
@@ -132,7 +171,9 @@ async function runAggregate(
   }
   const weightsPath = inputPath(inputs, 'weights.safetensors')
   const momentumPath = inputPath(inputs, 'momentum.safetensors')
-  await aggregate({ weightsPath, momentumPath, updates, outer: { learningRate, momentum } }, outDir)
+  const residualPath = inputs.find(({ name }) => name === 'residual.safetensors')?.path
+  const outer = { learningRate, momentum }
+  await aggregate({ weightsPath, momentumPath, residualPath, updates, outer, ...rest }, outDir)
 }
 
 /** Adds up the counts of all evaluation shards; writes `metrics.json`. */

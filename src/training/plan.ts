@@ -3,14 +3,18 @@
  * it will cost. A pure function of the job, so every peer derives the same tasks.
  */
 import { CtdError } from '../errors.js'
-import type { OuterOptimiser } from './aggregate.js'
+import type { Algorithm } from './algorithm.js'
+import { deltaBytes } from './codec.js'
+import type { Compression } from './codec.js'
 import type { DataShape } from './families/family.js'
 import { modelOf, type ModelConfig } from './model.js'
+import type { AdamStep, InnerOptimiser, OuterOptimiser } from './outer.js'
 import { modelConfig, presetTraining } from './presets.js'
 import { elementCount } from './safetensors.js'
 import { evalRowCount } from './split.js'
 
-export interface TrainingSpec extends DataShape {
+/** Rounds: by default 4, more when a round would have more than 500 steps. */
+export interface TrainingSpec extends DataShape, Algorithm {
   readonly model: string
   /** Rows of the dataset, those for evaluation included. */
   readonly rows: number
@@ -22,17 +26,6 @@ export interface TrainingSpec extends DataShape {
   readonly batchSize?: number | undefined
   /** Peak of the schedule; default by preset. */
   readonly learningRate?: number | undefined
-  /** Averagings; default 4, more when a round would have more than 500 steps. */
-  readonly rounds?: number | undefined
-}
-
-export interface InnerOptimiser {
-  readonly beta1: number
-  readonly beta2: number
-  readonly epsilon: number
-  readonly weightDecay: number
-  /** Largest L2 norm of a gradient; larger ones are scaled down to it. */
-  readonly clipNorm: number
 }
 
 export interface RoundPlan {
@@ -57,6 +50,11 @@ export interface TrainingPlan {
   readonly learningRate: number
   readonly inner: InnerOptimiser
   readonly outer: OuterOptimiser
+  readonly compression: Compression
+  readonly broadcast: 'full' | 'update'
+  readonly sync: boolean
+  /** Rounds after which the weights are evaluated, ascending; none where only the end is. */
+  readonly evaluated: readonly number[]
 }
 
 export const PLAN_LIMITS = {
@@ -106,8 +104,13 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
   assertSpec({ ...spec, shards, batchSize }, trainRows)
   const model = modelConfig(spec.model, spec)
   const totalSteps = Math.ceil((trainRows * spec.epochs) / (shards * batchSize))
+  const sync = spec.sync ?? false
+  if (sync && spec.rounds !== undefined) {
+    throw badSpec('rounds of synchronous training are its steps', 'give sync or rounds, not both')
+  }
+  const compression = spec.compression ?? (sync ? 'none' : 'int8')
   const enough = Math.max(ROUNDS, Math.ceil(totalSteps / MAX_STEPS_PER_ROUND))
-  const roundCount = Math.min(totalSteps, spec.rounds ?? enough)
+  const roundCount = sync ? totalSteps : Math.min(totalSteps, spec.rounds ?? enough)
   if (roundCount > PLAN_LIMITS.rounds) {
     throw badSpec(`the job would take ${roundCount} rounds`, 'use more shards or fewer epochs')
   }
@@ -125,11 +128,39 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     rounds: planRounds(totalSteps, roundCount, peak),
     learningRate: peak,
     inner: INNER_OPTIMISER,
-    outer:
-      roundCount >= ROUNDS_FOR_MOMENTUM
-        ? { learningRate: 0.7, momentum: 0.9 }
-        : { learningRate: 1, momentum: 0 },
+    outer: outerOptimiser(roundCount, compression),
+    compression,
+    broadcast: spec.broadcast ?? 'full',
+    sync,
+    evaluated: evaluatedRounds(spec, roundCount),
   }
+}
+
+/** Every so many rounds and the last; all where a choice depends on it. */
+function evaluatedRounds(
+  { evalEvery, patience, keep }: Algorithm,
+  rounds: number,
+): readonly number[] {
+  const isChosen = patience !== undefined || keep === 'best'
+  if (evalEvery === undefined && !isChosen) return []
+  const distance = evalEvery ?? 1
+  return Array.from({ length: rounds }, (_, round) => round).filter(
+    (round) => (round + 1) % distance === 0 || round === rounds - 1,
+  )
+}
+
+/** Error feedback stands in for momentum (SparseLoCo, Sarfi et al. 2025). */
+function outerOptimiser(rounds: number, compression: Compression): OuterOptimiser {
+  return rounds >= ROUNDS_FOR_MOMENTUM && compression !== 'topk'
+    ? { learningRate: 0.7, momentum: 0.9 }
+    : { learningRate: 1, momentum: 0 }
+}
+
+/** The outer step of a round of synchronous training; undefined where rounds have many steps. */
+export function adamStep(plan: TrainingPlan, round: number): AdamStep | undefined {
+  if (!plan.sync) return undefined
+  const learningRate = plan.rounds[round]?.learningRates[0] ?? 0
+  return { ...plan.inner, step: round + 1, learningRate }
 }
 
 function assertSpec(
@@ -230,6 +261,8 @@ export function trainTask(
     learningRates: round.learningRates,
     seed: `${plan.seed}/${slot.shard}`,
     optimizer: plan.inner,
+    ...(plan.compression === 'int8' ? {} : { compression: plan.compression }),
+    ...(plan.sync ? { gradient: true } : {}),
   } as const
 }
 
@@ -287,6 +320,6 @@ export function estimateCost(
     flops,
     taskSeconds: seconds / (plan.rounds.length * plan.shards),
     coreSeconds: seconds * replicas,
-    updateBytes: Math.ceil(parameters * (1 + 4 / 256)),
+    updateBytes: deltaBytes(parameters, plan.compression),
   }
 }

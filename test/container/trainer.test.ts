@@ -139,7 +139,7 @@ describe('the trainer in its image', { skip: SKIP, timeout: 900_000 }, () => {
         inputs.push({ name: `metrics-00${shard}.json`, path: join(out, 'metrics.json') })
       }
       const params = { shards: plan.shards, ...plan.outer }
-      await runBuiltin('aggregate@1', params, inputs, join(job, `round-${round + 1}`))
+      await runBuiltin('aggregate@2', params, inputs, join(job, `round-${round + 1}`))
     }
     const evaluated = await run(evalTask(plan), {
       'weights.safetensors': `round-${plan.rounds.length}/weights.safetensors`,
@@ -176,11 +176,89 @@ describe('the trainer in its image', { skip: SKIP, timeout: 900_000 }, () => {
     assert.equal(quantise(new Float32Array(1)).scales[0], 0)
   })
 
+  test('hands what topk leaves out to the next round of the shard', async () => {
+    const sparse = { ...plan, compression: 'topk' as const }
+    const first = await succeeded(
+      await run(trainTask(sparse, { round: 0, shard: 0 }), inputsOf(0, 0)),
+    )
+    const [delta, feedback] = ['delta', 'feedback'].map((name) =>
+      join(first, `${name}.safetensors`),
+    )
+    assert.ok(delta !== undefined && feedback !== undefined)
+    const [small, whole] = [await readFile(delta), await readFile(feedback)]
+    assert.ok(small.length < whole.length / 10)
+    const task = trainTask(sparse, { round: 1, shard: 0 })
+    const cold = await succeeded(await run(task, inputsOf(0, 0)))
+    const spec = await prepare(task, inputsOf(0, 0))
+    const inputs = [...spec.inputs, { name: 'feedback.safetensors', path: feedback }]
+    const warm = await succeeded(await bench.run({ ...spec, inputs }))
+    assert.notDeepEqual(
+      await readFile(join(warm, 'delta.safetensors')),
+      await readFile(join(cold, 'delta.safetensors')),
+    )
+  })
+
+  test('takes with one gradient a round the steps that one task of many steps takes', async () => {
+    const steps = 4
+    const all = trainTask(plan, { round: 0, shard: 0 })
+    const learningRates = all.learningRates.slice(0, steps)
+    const many = { ...all, steps, learningRates, compression: 'none' }
+    const out = await succeeded(await run(many, inputsOf(0, 0)))
+    let state = 'round-0'
+    for (const [step, learningRate] of learningRates.entries()) {
+      const task = {
+        ...all,
+        steps: 1,
+        startStep: step,
+        learningRates: [learningRate],
+        compression: 'none',
+        gradient: true,
+      }
+      const files = { ...inputsOf(0, 0), 'weights.safetensors': `${state}/weights.safetensors` }
+      const taken = await succeeded(await run(task, files))
+      const inputs = ['weights', 'momentum'].map((name) => ({
+        name: `${name}.safetensors`,
+        path: join(job, state, `${name}.safetensors`),
+      }))
+      inputs.push({ name: 'delta-000.safetensors', path: join(taken, 'delta.safetensors') })
+      inputs.push({ name: 'metrics-000.json', path: join(taken, 'metrics.json') })
+      const adam = { ...plan.inner, step: step + 1, learningRate }
+      const params = { shards: 1, learningRate: 1, momentum: 0, compression: 'none', adam }
+      state = `step-${step + 1}`
+      await runBuiltin('aggregate@2', params, inputs, join(job, state))
+    }
+    const [start, end, delta] = [
+      await readAll(join(job, 'round-0/weights.safetensors')),
+      await readAll(join(job, state, 'weights.safetensors')),
+      await readAll(join(out, 'delta.safetensors')),
+    ]
+    let [difference, size] = [0, 0]
+    for (const [i, weight] of start.entries()) {
+      const moved = weight - (end[i] ?? 0)
+      difference += (moved - (delta[i] ?? 0)) ** 2
+      size += moved ** 2
+    }
+    assert.ok(size > 0)
+    assert.ok(Math.sqrt(difference / size) < 1e-3, `${Math.sqrt(difference / size)}`)
+  })
+
+  /** All fp32 tensors of a file, one after the other. */
+  async function readAll(path: string): Promise<readonly number[]> {
+    const reader = await SafetensorsReader.open(path)
+    const values: number[] = []
+    for (const tensor of reader.tensors.values()) {
+      const count = tensor.sizeBytes / 4
+      for (const value of await reader.readFloat32(tensor, 0, count)) values.push(value)
+    }
+    await reader.close()
+    return values
+  }
+
   test('quantises and orders rows as the vectors say', async () => {
     const program = `
 import json, sys
 sys.path.insert(0, "/opt/ctd")
-import torch, trainer_tasks, trainer_tensors
+import torch, trainer_codecs, trainer_tasks, trainer_tensors
 vectors = json.load(open("/in/training.json"))
 for vector in vectors["quantise"]:
     source = torch.frombuffer(bytearray.fromhex(vector["float32"]) or bytearray(4), dtype=torch.float32)
@@ -188,10 +266,26 @@ for vector in vectors["quantise"]:
     values, scales = trainer_tensors.quantise(source)
     assert values.numpy().tobytes().hex() == vector["int8"], vector["about"]
     assert scales.numpy().tobytes().hex() == vector["scales"], vector["about"]
+def same(tensor, hex, about):
+    assert tensor.numpy().tobytes().hex() == hex, about
+def floats(hex):
+    return torch.frombuffer(bytearray.fromhex(hex), dtype=torch.float32)
+for vector in vectors["int4"]:
+    packed, scales = trainer_codecs.quantise_int4(floats(vector["float32"]))
+    same(packed, vector["int4"], vector["about"])
+    same(scales, vector["scales"], vector["about"])
+for vector in vectors["topk"]:
+    update, feedback = floats(vector["float32"]), floats(vector["feedback"])
+    kept, left = trainer_codecs.encode_topk("w", update, feedback)
+    for name, key in (("w::topk", "values"), ("w::index", "places"), ("w::scale", "scales")):
+        same(kept[name], vector[key], vector["about"])
+    values, scales = trainer_tensors.quantise(left)
+    same(values, vector["leftInt8"], vector["about"])
+    same(scales, vector["leftScales"], vector["about"])
 for vector in vectors["batchOrder"]:
     order = trainer_tasks.row_order(vector["seed"], vector["epoch"], vector["rows"])
     assert order == vector["order"], vector
-open("/out/checked", "w").write(str(len(vectors["quantise"]) + len(vectors["batchOrder"])))
+open("/out/checked", "w").write(str(sum(len(vectors[key]) for key in ("quantise", "int4", "topk", "batchOrder"))))
 `
     const path = join(ROOT, 'test/vectors/training.json')
     const inputs = [{ name: 'training.json', path }]
@@ -202,7 +296,7 @@ open("/out/checked", "w").write(str(len(vectors["quantise"]) + len(vectors["batc
       pids: 256,
     })
     const record = await bench.run(spec)
-    assert.equal(await readFile(join(await succeeded(record), 'checked'), 'utf8'), '10')
+    assert.equal(await readFile(join(await succeeded(record), 'checked'), 'utf8'), '19')
   })
 
   test('ends with code 10 and no output when the weights are of another model', async () => {

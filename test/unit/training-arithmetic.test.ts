@@ -165,7 +165,7 @@ describe('built-in tasks', () => {
   it('aggregates as the vectors say, and keeps no momentum where there is none', async () => {
     const { inputs, params, dir } = await aggregation(plain)
     const out = join(dir, 'out')
-    await runBuiltin('aggregate@1', params, inputs, out)
+    await runBuiltin('aggregate@2', params, inputs, out)
     assert.equal(await readFloats(join(out, 'weights.safetensors'), 'x', 300), plain.nextWeights)
     assert.equal(readFileSync(join(out, 'momentum.safetensors')).length, 16)
     assert.deepEqual(JSON.parse(readFileSync(join(out, 'round.json'), 'utf8')), {
@@ -179,7 +179,7 @@ describe('built-in tasks', () => {
   it('aggregates with momentum as the vectors say', async () => {
     const { inputs, params, dir } = await aggregation(nesterov, oldMomentum)
     const out = join(dir, 'out')
-    await runBuiltin('aggregate@1', params, inputs.reverse(), out)
+    await runBuiltin('aggregate@2', params, inputs.reverse(), out)
     assert.equal(await readFloats(join(out, 'weights.safetensors'), 'x', 300), nesterov.nextWeights)
     assert.equal(
       await readFloats(join(out, 'momentum.safetensors'), 'x', 300),
@@ -190,19 +190,19 @@ describe('built-in tasks', () => {
   it('takes a missing momentum for zero', async () => {
     const explicit = await aggregation(nesterov, new Float32Array(300))
     const absent = await aggregation(nesterov)
-    await runBuiltin('aggregate@1', explicit.params, explicit.inputs, join(explicit.dir, 'out'))
-    await runBuiltin('aggregate@1', absent.params, absent.inputs, join(absent.dir, 'out'))
+    await runBuiltin('aggregate@2', explicit.params, explicit.inputs, join(explicit.dir, 'out'))
+    await runBuiltin('aggregate@2', absent.params, absent.inputs, join(absent.dir, 'out'))
     const read = (dir: string) => readFileSync(join(dir, 'out', 'weights.safetensors'))
     assert.deepEqual(read(explicit.dir), read(absent.dir))
   })
 
-  it('refuses a scale that is no number: UPDATE_NOT_FINITE', async () => {
+  it('refuses a round whose only update is no number: TRAINING_DIVERGED', async () => {
     const [shard] = plain.shards
     assert.ok(shard !== undefined)
     const scales = hexOf(Float32Array.of(Number.NaN, 1))
     const { inputs, params, dir } = await aggregation({ ...plain, shards: [{ ...shard, scales }] })
-    const run = runBuiltin('aggregate@1', params, inputs, join(dir, 'out'))
-    await assert.rejects(run, { code: 'UPDATE_NOT_FINITE' })
+    const run = runBuiltin('aggregate@2', params, inputs, join(dir, 'out'))
+    await assert.rejects(run, { code: 'TRAINING_DIVERGED', message: /shard 0 \(not-finite\)/ })
   })
 
   it('refuses an update of another model and a missing shard', async () => {
@@ -214,11 +214,11 @@ describe('built-in tasks', () => {
     const swapped = inputs.map((input) =>
       input.name === 'delta-001.safetensors' ? { ...input, path: other } : input,
     )
-    await assert.rejects(runBuiltin('aggregate@1', params, swapped, join(dir, 'a')), {
+    await assert.rejects(runBuiltin('aggregate@2', params, swapped, join(dir, 'a')), {
       code: 'TENSOR_MISSING',
     })
     const fewer = inputs.filter((input) => input.name !== 'delta-002.safetensors')
-    await assert.rejects(runBuiltin('aggregate@1', params, fewer, join(dir, 'b')), {
+    await assert.rejects(runBuiltin('aggregate@2', params, fewer, join(dir, 'b')), {
       code: 'INPUT_MISSING',
     })
   })

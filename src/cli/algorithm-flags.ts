@@ -1,0 +1,51 @@
+/** Flags of `ctd train` that choose the algorithm. */
+import type { Command } from 'commander'
+import type { Algorithm } from '../training/algorithm.js'
+import { parseWhole, usage } from './units.js'
+
+export interface AlgorithmFlags {
+  readonly rounds?: string
+  readonly compression?: string
+  readonly broadcast?: string
+  readonly sync?: boolean
+  readonly evalEvery?: string
+  readonly patience?: string
+  readonly keep?: string
+}
+
+const ROUNDS_MAX = 1000
+
+export function addAlgorithmOptions(command: Command): Command {
+  return command
+    .option('--rounds <n>', 'how often the shards are averaged')
+    .option('--compression <how>', 'of the updates: int8, int4, topk or none')
+    .option('--broadcast <what>', 'full weights after a round, or an int8 update')
+    .option('--sync', 'average after every step, as one large batch')
+    .option('--eval-every <n>', 'evaluate after every n rounds')
+    .option('--patience <n>', 'stop after n evaluations that brought nothing better')
+    .option('--keep <which>', 'weights of the best or the last evaluated round')
+}
+
+/** @throws CtdError USAGE */
+export function algorithmRequest(flags: AlgorithmFlags): Algorithm {
+  const { rounds, compression, broadcast, evalEvery, patience, keep } = flags
+  return {
+    ...(rounds === undefined ? {} : { rounds: parseWhole(rounds, 1, ROUNDS_MAX) }),
+    ...(compression === undefined
+      ? {}
+      : { compression: oneOf('--compression', compression, ['none', 'int8', 'int4', 'topk']) }),
+    ...(broadcast === undefined
+      ? {}
+      : { broadcast: oneOf('--broadcast', broadcast, ['full', 'update']) }),
+    ...(flags.sync === true ? { sync: true } : {}),
+    ...(evalEvery === undefined ? {} : { evalEvery: parseWhole(evalEvery, 1, ROUNDS_MAX) }),
+    ...(patience === undefined ? {} : { patience: parseWhole(patience, 1, ROUNDS_MAX) }),
+    ...(keep === undefined ? {} : { keep: oneOf('--keep', keep, ['best', 'last']) }),
+  }
+}
+
+function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text)
+  if (found !== undefined) return found
+  throw usage(`${flag} ${text} is not known`, `one of ${choices.join(', ')}`)
+}
