@@ -6,6 +6,7 @@ import { CtdError } from '../src/errors.js'
 import { runBuiltin } from '../src/training/builtin.js'
 import { canonicalJson } from '../src/training/canonical-json.js'
 import type { Json } from '../src/training/canonical-json.js'
+import { dataShapeOf } from '../src/training/data-shape.js'
 import { planTraining, referenceTask } from '../src/training/plan.js'
 import { DEFAULT_MAX_LENGTH } from '../src/training/presets.js'
 import { shardFileName, summariseDataset } from '../src/training/split.js'
@@ -25,16 +26,16 @@ const IMAGE = join(import.meta.dirname, '../.cache/images/image.json')
 export async function referenceAccuracy(options: ReferenceOptions): Promise<number> {
   const { dataset, dir, model, epochs, seed, signal } = options
   const summary = summariseDataset(await readFile(dataset), { format: 'csv' })
-  const plan = planTraining({ ...summary, model, epochs, seed, maxLength: DEFAULT_MAX_LENGTH })
+  const maxLength = DEFAULT_MAX_LENGTH
+  const plan = planTraining({ ...summary, model, epochs, seed, maxLength })
   await rm(dir, { recursive: true, force: true })
   await mkdir(dir, { recursive: true })
   const split = join(dir, 'split')
   const { shards, evalShards } = plan
-  const params = { shards, evalShards, maxLength: plan.model.maxLength, seed, format: 'csv' }
+  const params = { shards, evalShards, maxLength, seed, format: 'csv' }
   await runBuiltin('split@1', params, [{ name: 'dataset', path: dataset }], split)
   const init = join(dir, 'init')
-  const { classes, maxLength } = plan.model
-  await runBuiltin('init@1', { model, classes, maxLength, seed }, [], init)
+  await runBuiltin('init@1', { model, ...dataShapeOf(summary), maxLength, seed }, [], init)
   const task = referenceTask(plan)
   await writeFile(join(dir, 'task.json'), canonicalJson(task as unknown as Json))
   const runtime = new DockerRuntime()

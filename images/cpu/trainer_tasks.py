@@ -25,6 +25,11 @@ PIECE = 2**22
 # Modules by the family that a task's model names; each has parameter_shapes, read_data, loss, score.
 FAMILIES = {
     "text-classifier": "text_classifier",
+    "causal-lm": "causal_lm",
+    "sentence-embedding": "sentence_embedding",
+    "word-embedding": "word_embedding",
+    "image-classifier": "image_classifier",
+    "tabular": "tabular",
 }
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import torch
 
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024
 QUANTISATION_BLOCK = 256
-DTYPES = {"I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "F32": torch.float32}
+DTYPES = {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "F32": torch.float32}
 RANKS = {name: rank for rank, name in enumerate(DTYPES)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

@@ -10,8 +10,10 @@ import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
 import { algorithmOf } from '../training/algorithm.js'
+import { dataShapeOf } from '../training/data-shape.js'
 import { estimateCost, planTraining } from '../training/plan.js'
-import { DEFAULT_MAX_LENGTH, familyOf } from '../training/presets.js'
+import type { DataFormat, FamilyName } from '../training/families/family.js'
+import { defaultMaxLength, familyOf } from '../training/presets.js'
 import { summariseDataset, type DatasetSummary } from '../training/split.js'
 import type { Image, Input } from '../wire/generated/job.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -61,12 +63,11 @@ async function trainJob(
   { blobs, image, holder }: SubmissionComponents,
   request: TrainRequest,
 ): Promise<Unreplicated> {
-  const maxLength = request.maxLength ?? DEFAULT_MAX_LENGTH
   // An unknown model is told before any data is read.
-  familyOf(request.model)
+  const maxLength = request.maxLength ?? defaultMaxLength(request.model)
   const source = await readSource(blobs, request.dataset, 'dataset')
   const bytes = await readFile(source.path)
-  const format = formatOf(source.name, bytes)
+  const format = formatOf(source.name, bytes, request.model)
   const { textColumn, labelColumn } = request
   const columns = {
     ...(textColumn === undefined ? {} : { textColumn }),
@@ -79,7 +80,7 @@ async function trainJob(
     epochs: request.epochs,
     seed: request.seed ?? toHex(randomBytes(8)),
     rows: summary.rows,
-    classes: summary.classes,
+    ...dataShapeOf(summary),
     ...(request.shards === undefined ? {} : { shards: request.shards }),
     ...(request.batchSize === undefined ? {} : { batchSize: request.batchSize }),
     ...(request.learningRate === undefined ? {} : { learningRate: request.learningRate }),
@@ -109,7 +110,7 @@ function trainResources(request: TrainRequest, summary: DatasetSummary): Resourc
     shards: request.shards,
     batchSize: request.batchSize,
     learningRate: request.learningRate,
-    maxLength: request.maxLength ?? DEFAULT_MAX_LENGTH,
+    maxLength: request.maxLength ?? defaultMaxLength(request.model),
     ...algorithmOf(request),
   })
   const { parameters, taskSeconds } = estimateCost(plan, { gflops: 1, replicas: 1 })
@@ -231,10 +232,20 @@ async function readSource(
   return { path: source, name: basename(source) }
 }
 
-function formatOf(name: string, bytes: Uint8Array): 'csv' | 'tsv' | 'jsonl' {
-  const extension = extname(name).toLowerCase()
-  if (extension === '.tsv' || extension === '.tab') return 'tsv'
-  if (extension === '.jsonl' || extension === '.ndjson') return 'jsonl'
-  if (extension === '.csv') return 'csv'
+const FORMATS: ReadonlyMap<string, DataFormat> = new Map([
+  ['.csv', 'csv'],
+  ['.tsv', 'tsv'],
+  ['.tab', 'tsv'],
+  ['.jsonl', 'jsonl'],
+  ['.ndjson', 'jsonl'],
+  ['.txt', 'txt'],
+])
+/** Families that read any file as text. */
+const READS_TEXT: ReadonlySet<FamilyName> = new Set(['causal-lm', 'word-embedding'])
+
+function formatOf(name: string, bytes: Uint8Array, model: string): DataFormat {
+  const known = FORMATS.get(extname(name).toLowerCase())
+  if (known !== undefined) return known
+  if (READS_TEXT.has(familyOf(model))) return 'txt'
   return bytes[0] === 0x7b ? 'jsonl' : 'csv'
 }

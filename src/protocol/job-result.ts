@@ -2,15 +2,17 @@
 import { InvariantError } from '../errors.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import type { Json } from '../training/canonical-json.js'
+import type { ResultFields } from '../training/families/family.js'
+import { FAMILY_LAWS } from '../training/model.js'
+import { familyOf } from '../training/presets.js'
 import { digestOf, fromHex, utf8 } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
 import { outputOf } from './job.js'
+import type { TrainSpec } from './job-spec.js'
 import type { Plan } from './plan.js'
 
 const OUTPUTS_DOMAIN = utf8('ctd-outputs-v1\0')
-/** Fixed point of the evaluation's loss sums. */
-const NLL_SCALE = 2 ** 20
 
 /** Metrics of a run's tasks are part of its result while they are this short, in bytes. */
 const METRICS_BYTES_MAX = 8 * 1024
@@ -37,10 +39,14 @@ export function resultOf(
     if (found === undefined) throw new InvariantError(`no output of slot ${batch}/${slot}`)
     return found
   }
-  return plan.spec.kind === 'train' ? trainResult(plan, need) : runResult(plan, need)
+  return plan.spec.kind === 'train' ? trainResult(plan, plan.spec, need) : runResult(plan, need)
 }
 
-function trainResult(plan: Plan, need: (batch: number, slot: number) => ResultOutputs): JobResult {
+function trainResult(
+  plan: Plan,
+  spec: TrainSpec,
+  need: (batch: number, slot: number) => ResultOutputs,
+): JobResult {
   const model = plan.artifacts[0]
   if (model?.file === undefined) throw new InvariantError('a train job has a model')
   const hash = need(model.batch, model.slot).files?.get(model.file)?.digest
@@ -50,15 +56,24 @@ function trainResult(plan: Plan, need: (batch: number, slot: number) => ResultOu
   )
   const sum = (name: string): number =>
     evaluations.reduce((total, metrics) => total + (metrics[name] ?? 0), 0)
-  const n = sum('n')
+  const { results, baseline } = FAMILY_LAWS[familyOf(spec.model)]
+  const split = need(0, 0).metrics
   return {
-    accuracy: n === 0 ? null : sum('correct') / n,
+    accuracy: null,
+    ...results(sum),
+    // What a model would reach that learnt nothing but this; see `split.json`.
+    ...(split['n'] === undefined
+      ? {}
+      : { baseline: { name: baseline, ...withoutNulls(results((name) => split[name] ?? 0)) } }),
     hash,
-    loss: n === 0 ? null : sum('nllFixed') / NLL_SCALE / n,
-    correct: sum('correct'),
-    n,
     rounds: plan.batches.length - 2,
   }
+}
+
+function withoutNulls(fields: ResultFields): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries(fields).filter((entry): entry is [string, number] => entry[1] !== null),
+  )
 }
 
 function runResult(plan: Plan, need: (batch: number, slot: number) => ResultOutputs): JobResult {

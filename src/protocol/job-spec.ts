@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { canonicalJson } from '../training/canonical-json.js'
+import { DATA_SHAPE_FIELDS } from '../training/data-shape.js'
 import { LIMITS } from '../wire/limits.js'
 
 const text = z.string().max(LIMITS.textBytes)
@@ -38,14 +39,13 @@ const TrainSpecSchema = z.strictObject({
   epochs: z.int().min(1),
   seed: text,
   rows: z.int().min(1),
-  /** Where the model's family has classes. */
-  classes: z.int().min(2).optional(),
+  ...DATA_SHAPE_FIELDS,
   shards: z.int().min(1).optional(),
   batchSize: z.int().min(1).optional(),
   learningRate: z.number().positive().optional(),
   ...ALGORITHM_FIELDS,
   maxLength: z.int().min(8),
-  format: z.enum(['csv', 'tsv', 'jsonl']),
+  format: z.enum(['csv', 'tsv', 'jsonl', 'txt']),
   textColumn: text,
   labelColumn: text,
   resources: ResourcesSchema,

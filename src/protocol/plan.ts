@@ -5,8 +5,11 @@
 import { CtdError } from '../errors.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import type { Json } from '../training/canonical-json.js'
+import { dataShapeOf } from '../training/data-shape.js'
 import { adamStep, evalTask, planTraining, trainTask } from '../training/plan.js'
 import type { TrainingPlan } from '../training/plan.js'
+import { FAMILY_LAWS } from '../training/model.js'
+import { familyOf } from '../training/presets.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
 import { LIMITS } from '../wire/limits.js'
@@ -126,7 +129,7 @@ function planTrain(spec: TrainSpec): Plan {
   const last = plan.rounds.length
   // Before the slots are made: a few bytes of a spec can ask for a great many.
   assertFits({ batches: last + 2, slots: plan.shards + 1, inputs: 2 + 2 * plan.shards })
-  const batches: Unplaced[][] = [[splitSlot(spec, plan), initSlot(spec, plan)]]
+  const batches: Unplaced[][] = [[splitSlot(spec, plan), initSlot(spec)]]
   for (let round = 0; round < last; round++) {
     const shards = Array.from({ length: plan.shards }, (_, shard) => trainSlot(plan, round, shard))
     batches.push([...shards, aggregateSlot(plan, round)])
@@ -139,7 +142,7 @@ function planTrain(spec: TrainSpec): Plan {
     artifacts: [
       { path: 'model.safetensors', batch: last, slot: plan.shards, file: 'weights.safetensors' },
       { path: 'config.json', batch: 0, slot: 0, file: 'config.json' },
-      { path: 'labels.json', batch: 0, slot: 0, file: 'labels.json' },
+      ...splitFiles(spec.model),
       { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
       ...Array.from({ length: plan.evalShards }, (_, shard) => ({
         path: `evaluation-${numbered(shard)}.json`,
@@ -149,6 +152,11 @@ function planTrain(spec: TrainSpec): Plan {
       })),
     ],
   }
+}
+
+/** Files of the split that the use of the model needs. */
+function splitFiles(model: string): readonly Artifact[] {
+  return FAMILY_LAWS[familyOf(model)].files.map((file) => ({ path: file, batch: 0, slot: 0, file }))
 }
 
 function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
@@ -181,9 +189,9 @@ function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
   }
 }
 
-function initSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
+function initSlot(spec: TrainSpec): Unplaced {
   const { model, seed, maxLength } = spec
-  const params = { model, classes: plan.model.classes, maxLength, seed }
+  const params = { model, ...dataShapeOf(spec), maxLength, seed }
   return {
     name: 'init',
     stage: 'init',

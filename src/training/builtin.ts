@@ -10,6 +10,7 @@ import { aggregate } from './aggregate.js'
 import { applyUpdate } from './broadcast.js'
 import { canonicalJson } from './canonical-json.js'
 import { COMPRESSIONS } from './codec.js'
+import { DATA_SHAPE_FIELDS } from './data-shape.js'
 import { initialise } from './initialise.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
@@ -42,7 +43,7 @@ export const SplitParamsSchema = z.strictObject({
   evalShards: count(PLAN_LIMITS.shards).default(1),
   maxLength,
   seed,
-  format: z.enum(['csv', 'tsv', 'jsonl']).optional(),
+  format: z.enum(['csv', 'tsv', 'jsonl', 'txt']).optional(),
   textColumn: z.string().max(1000).optional(),
   labelColumn: z.string().max(1000).optional(),
   /** With it the output holds the `config.json` that Hugging Face's loaders ask for. */
@@ -52,7 +53,7 @@ export const SplitParamsSchema = z.strictObject({
 /** No inputs. */
 export const InitParamsSchema = z.strictObject({
   model: z.string().max(100),
-  classes: z.int().min(2).max(1000),
+  ...DATA_SHAPE_FIELDS,
   maxLength,
   seed,
 })

@@ -80,15 +80,6 @@ const ROUND_WARM_UP_STEPS = 3
 /** The schedule ends at this share of its peak. */
 const FLOOR = 0.02
 
-/** Loshchilov and Hutter 2019; betas as in Devlin et al. 2018. */
-export const INNER_OPTIMISER: InnerOptimiser = {
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0.01,
-  clipNorm: 1,
-}
-
 /**
  * Plans a job.
  *
@@ -127,7 +118,7 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     totalSteps,
     rounds: planRounds(totalSteps, roundCount, peak),
     learningRate: peak,
-    inner: INNER_OPTIMISER,
+    inner: preset.inner,
     outer: outerOptimiser(roundCount, compression),
     compression,
     broadcast: spec.broadcast ?? 'full',

@@ -2,6 +2,7 @@
 import { CtdError } from '../errors.js'
 import { TOKEN } from './bytes.js'
 import type { DataShape, FamilyName } from './families/family.js'
+import type { InnerOptimiser } from './outer.js'
 import type { ModelConfig } from './model.js'
 import { nearest } from './nearest.js'
 
@@ -11,11 +12,23 @@ export const DEFAULT_MAX_LENGTH = 128
 export interface PresetTraining {
   readonly batchSize: number
   readonly learningRate: number
+  readonly inner: InnerOptimiser
 }
 
-interface Preset extends PresetTraining {
+interface Preset extends Omit<PresetTraining, 'inner'> {
   readonly family: FamilyName
-  readonly configOf: (shape: DataShape, model: string) => ModelConfig
+  readonly inner?: InnerOptimiser
+  /** Longest row in tokens, unless the job says otherwise. */
+  readonly maxLength?: number
+  readonly configOf: (asked: Asked) => ModelConfig
+}
+
+/** What a job knows of its data when it asks for a model. */
+interface Asked {
+  readonly maxLength: number
+  readonly vocabulary: number
+  /** @throws CtdError BAD_TRAINING_SPEC when the data does not say it */
+  given(name: 'classes' | 'vocabulary' | 'features' | 'height' | 'width' | 'channels'): number
 }
 
 /** Sizes of a transformer. */
@@ -26,32 +39,132 @@ interface Sizes {
   readonly intermediate: number
 }
 
-function textClassifier(sizes: Sizes, learningRate: number): Preset {
+/** Loshchilov and Hutter 2019; betas as in Devlin et al. 2018. */
+const INNER_OPTIMISER: InnerOptimiser = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  clipNorm: 1,
+}
+/** As language models are trained since GPT-3 (Brown et al. 2020). */
+const LANGUAGE_OPTIMISER = { ...INNER_OPTIMISER, beta2: 0.95, weightDecay: 0.1 }
+
+const TINY = { layers: 2, hidden: 128, heads: 2, intermediate: 512 }
+const MINI = { layers: 4, hidden: 256, heads: 4, intermediate: 1024 }
+const SMALL = { layers: 4, hidden: 512, heads: 8, intermediate: 2048 }
+const BASE = { layers: 12, hidden: 768, heads: 12, intermediate: 3072 }
+
+function bert(sizes: Sizes, learningRate: number): Preset {
   return {
     family: 'text-classifier',
     batchSize: 16,
     learningRate,
-    configOf: (shape, model) => ({
+    configOf: ({ maxLength, vocabulary, given }) => ({
       family: 'text-classifier',
       ...sizes,
-      vocabulary: TOKEN.vocabulary,
-      maxLength: shape.maxLength ?? DEFAULT_MAX_LENGTH,
-      classes: given(shape.classes, 'classes', model),
+      vocabulary,
+      maxLength,
+      classes: given('classes'),
     }),
   }
 }
 
-const PRESETS: ReadonlyMap<string, Preset> = new Map([
-  ['bert-tiny', textClassifier({ layers: 2, hidden: 128, heads: 2, intermediate: 512 }, 1e-3)],
-  ['bert-mini', textClassifier({ layers: 4, hidden: 256, heads: 4, intermediate: 1024 }, 5e-4)],
-  ['bert-small', textClassifier({ layers: 4, hidden: 512, heads: 8, intermediate: 2048 }, 3e-4)],
-  ['bert-base', textClassifier({ layers: 12, hidden: 768, heads: 12, intermediate: 3072 }, 1e-4)],
-])
-
-function given(value: number | undefined, name: string, model: string): number {
-  if (value !== undefined) return value
-  throw new CtdError('BAD_TRAINING_SPEC', `${model} needs to know ${name}`)
+function gpt(
+  sizes: Sizes,
+  training: Pick<Preset, 'batchSize' | 'learningRate' | 'maxLength'>,
+): Preset {
+  return {
+    family: 'causal-lm',
+    inner: LANGUAGE_OPTIMISER,
+    ...training,
+    configOf: ({ maxLength, vocabulary }) => ({
+      family: 'causal-lm',
+      ...sizes,
+      vocabulary,
+      maxLength,
+    }),
+  }
 }
+
+function embed(sizes: Sizes, learningRate: number): Preset {
+  return {
+    family: 'sentence-embedding',
+    batchSize: 32,
+    learningRate,
+    configOf: ({ maxLength, vocabulary }) => ({
+      family: 'sentence-embedding',
+      ...sizes,
+      vocabulary,
+      maxLength,
+    }),
+  }
+}
+
+function word2vec(hidden: number): Preset {
+  return {
+    family: 'word-embedding',
+    batchSize: 64,
+    learningRate: 2e-2,
+    maxLength: 16,
+    configOf: ({ maxLength, given }) => ({
+      family: 'word-embedding',
+      hidden,
+      vocabulary: given('vocabulary'),
+      maxLength,
+    }),
+  }
+}
+
+function image(architecture: 'cnn' | 'mlp', filters: readonly number[]): Preset {
+  return {
+    family: 'image-classifier',
+    batchSize: 32,
+    learningRate: 1e-3,
+    configOf: ({ given }) => ({
+      family: 'image-classifier',
+      architecture,
+      height: given('height'),
+      width: given('width'),
+      channels: given('channels'),
+      hidden: 128,
+      filters,
+      classes: given('classes'),
+    }),
+  }
+}
+
+const TABLE: Preset = {
+  family: 'tabular',
+  batchSize: 8,
+  learningRate: 3e-3,
+  configOf: ({ given }) => ({
+    family: 'tabular',
+    features: given('features'),
+    layers: 2,
+    hidden: 64,
+    classes: given('classes'),
+  }),
+}
+
+const GPT_TINY = { layers: 3, hidden: 96, heads: 6, intermediate: 384 }
+
+const PRESETS: ReadonlyMap<string, Preset> = new Map([
+  ['bert-tiny', bert(TINY, 1e-3)],
+  ['bert-mini', bert(MINI, 5e-4)],
+  ['bert-small', bert(SMALL, 3e-4)],
+  ['bert-base', bert(BASE, 1e-4)],
+  ['gpt-tiny', gpt(GPT_TINY, { batchSize: 8, learningRate: 2e-3, maxLength: 64 })],
+  ['gpt-mini', gpt(MINI, { batchSize: 8, learningRate: 1e-3, maxLength: 128 })],
+  ['gpt2', gpt(BASE, { batchSize: 4, learningRate: 3e-4, maxLength: 512 })],
+  ['embed-tiny', embed(TINY, 1e-3)],
+  ['embed-base', embed(BASE, 1e-4)],
+  ['word2vec-small', word2vec(64)],
+  ['word2vec-base', word2vec(256)],
+  ['cnn-small', image('cnn', [16, 32])],
+  ['image-mlp', image('mlp', [])],
+  ['mlp', TABLE],
+])
 
 export const MODEL_NAMES: readonly string[] = [...PRESETS.keys()]
 
@@ -67,7 +180,15 @@ function presetOf(model: string): Preset {
 
 /** The shape of a preset for a dataset. @throws CtdError UNKNOWN_MODEL, BAD_TRAINING_SPEC */
 export function modelConfig(model: string, shape: DataShape): ModelConfig {
-  return presetOf(model).configOf(shape, model)
+  return presetOf(model).configOf({
+    maxLength: shape.maxLength ?? defaultMaxLength(model),
+    vocabulary: shape.vocabulary ?? TOKEN.vocabulary,
+    given: (name) => {
+      const value = shape[name]
+      if (value !== undefined) return value
+      throw new CtdError('BAD_TRAINING_SPEC', `${model} needs to know ${name} of the data`)
+    },
+  })
 }
 
 /** @throws CtdError UNKNOWN_MODEL */
@@ -75,8 +196,13 @@ export function familyOf(model: string): FamilyName {
   return presetOf(model).family
 }
 
+/** Longest row in tokens, unless the job says otherwise. @throws CtdError UNKNOWN_MODEL */
+export function defaultMaxLength(model: string): number {
+  return presetOf(model).maxLength ?? DEFAULT_MAX_LENGTH
+}
+
 /** @throws CtdError UNKNOWN_MODEL */
 export function presetTraining(model: string): PresetTraining {
-  const { batchSize, learningRate } = presetOf(model)
-  return { batchSize, learningRate }
+  const { batchSize, learningRate, inner = INNER_OPTIMISER } = presetOf(model)
+  return { batchSize, learningRate, inner }
 }

@@ -178,7 +178,7 @@ export class SafetensorsWriter {
   }
 }
 
-export type NumericArray = Int8Array | Int16Array | Int32Array | Float32Array
+export type NumericArray = Uint8Array | Int8Array | Int16Array | Int32Array | Float32Array
 
 function bytesOf(elements: NumericArray): Uint8Array {
   return new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength)

@@ -7,9 +7,9 @@ import { join } from 'node:path'
 import { CtdError } from '../errors.js'
 import { canonicalJson } from './canonical-json.js'
 import type { DatasetOptions, DataShape } from './families/family.js'
-import { modelOf, readDataset } from './model.js'
+import { FAMILY_LAWS, modelOf } from './model.js'
 import { seededOrder, SPLIT_ORDER_DOMAIN } from './order.js'
-import { DEFAULT_MAX_LENGTH, familyOf, modelConfig } from './presets.js'
+import { defaultMaxLength, familyOf, modelConfig } from './presets.js'
 
 export interface SplitParams extends DatasetOptions {
   /** Training shards, one file each. */
@@ -44,8 +44,9 @@ export function summariseDataset(
   bytes: Uint8Array,
   options: Partial<DatasetOptions> & { readonly model?: string } = {},
 ): DatasetSummary {
-  const { model = DEFAULT_MODEL, maxLength = DEFAULT_MAX_LENGTH } = options
-  const dataset = readDataset(familyOf(model), bytes, { ...options, maxLength })
+  const { model = DEFAULT_MODEL } = options
+  const maxLength = options.maxLength ?? defaultMaxLength(model)
+  const dataset = FAMILY_LAWS[familyOf(model)].read(bytes, { ...options, maxLength })
   const evalRows = evalRowCount(dataset.rows)
   const { rows, shape, longestTokens, textColumn, labelColumn } = dataset
   const trainRows = rows - evalRows
@@ -54,7 +55,8 @@ export function summariseDataset(
 
 /**
  * Writes `split.json`, `train-NNN.safetensors` and `eval-NNN.safetensors`, the files of the family
- * (`labels.json`), and `config.json` where the model is named.
+ * (`labels.json`), `metrics.json` with the counts of the baseline, and `config.json` where the
+ * model is named.
  *
  * The first rows of the seeded order are the evaluation set. Shards are consecutive stretches of
  * the rest, their sizes differ by one at most.
@@ -65,7 +67,7 @@ export async function splitDataset(
   outDir: string,
 ): Promise<void> {
   const { model = DEFAULT_MODEL, maxLength } = params
-  const { rows, shape, split: splitRows } = readDataset(familyOf(model), bytes, params)
+  const { rows, shape, split: splitRows } = FAMILY_LAWS[familyOf(model)].read(bytes, params)
   const order = seededOrder(SPLIT_ORDER_DOMAIN, params.seed, rows)
   const evalRows = evalRowCount(rows)
   const trainRows = rows - evalRows
@@ -89,7 +91,7 @@ export async function splitDataset(
   }
   const { evalShards, shards } = params
   const summary = { ...split.summary, evalRows, evalShards, rows, shards, trainRows }
-  const files = { ...split.files, 'split.json': summary }
+  const files = { ...split.files, 'metrics.json': split.baseline, 'split.json': summary }
   for (const [name, value] of Object.entries(files)) {
     await writeFile(join(outDir, name), canonicalJson(value), { flag: 'wx' })
   }

@@ -4,9 +4,15 @@
  */
 import type { Json } from '../canonical-json.js'
 import type { TensorSpec } from '../safetensors.js'
-import type { TableOptions } from '../tabular.js'
+import type { TableFormat, TableOptions } from '../tabular.js'
 
-export type FamilyName = 'text-classifier'
+export type FamilyName =
+  | 'text-classifier'
+  | 'causal-lm'
+  | 'sentence-embedding'
+  | 'word-embedding'
+  | 'image-classifier'
+  | 'tabular'
 
 /** What the data fixes of a model's shape; each family asks for its own part. */
 export interface DataShape {
@@ -14,6 +20,14 @@ export interface DataShape {
   readonly classes?: number | undefined
   /** Longest row in tokens. */
   readonly maxLength?: number | undefined
+  /** Different tokens or words. */
+  readonly vocabulary?: number | undefined
+  /** Numbers in a row of a table. */
+  readonly features?: number | undefined
+  /** Of every image. */
+  readonly height?: number | undefined
+  readonly width?: number | undefined
+  readonly channels?: number | undefined
 }
 
 /** The first values of a parameter: all alike, or normal around 0. */
@@ -32,13 +46,16 @@ export interface Model {
    */
   flopsPerRow(rowTokens?: number): number
   /** The `config.json` beside the weights; Hugging Face's own where it knows the model. */
-  describe(split: Pick<DatasetSplit, 'labels'>): Readonly<Record<string, Json>>
+  describe(split: Pick<DatasetSplit, 'labels' | 'describes'>): Readonly<Record<string, Json>>
 }
 
-export interface DatasetOptions extends TableOptions {
+export interface DatasetOptions extends Omit<TableOptions, 'format'> {
+  readonly format?: DataFormat | undefined
   /** Tokens in a row at most; longer texts are cut. */
   readonly maxLength: number
 }
+
+export type DataFormat = TableFormat | 'txt'
 
 /** A dataset as its family sees it: numbered rows that an order shuffles and shards share out. */
 export interface Dataset {
@@ -55,10 +72,30 @@ export interface Dataset {
 export interface DatasetSplit {
   /** What the outputs of the model stand for, in their order; empty where they need no names. */
   readonly labels: readonly string[]
+  /** What the use of the model must know of the data, for `config.json`. */
+  readonly describes?: Readonly<Record<string, Json>>
+  /** Counts that the family's baseline reaches on the rows held back, named as the evaluation's. */
+  readonly baseline: Readonly<Record<string, number>>
   /** What the family adds to `split.json`. */
   readonly summary: Readonly<Record<string, Json>>
   /** Further files, by name. */
   readonly files: Readonly<Record<string, Json>>
   /** Writes one shard as the module's `read_data` expects it. */
   writeShard(path: string, rows: Uint32Array): Promise<void>
+}
+
+/** Sums of the evaluation's integers over all its shards, by name; 0 where there are none. */
+export type Counts = (name: string) => number
+
+/** What people call the numbers of an evaluation; null where it counted nothing. */
+export type ResultFields = Readonly<Record<string, number | null>>
+
+export interface FamilyLaw {
+  /** Reads and judges a dataset. @throws CtdError DATA_* */
+  readonly read: (bytes: Uint8Array, options: DatasetOptions) => Dataset
+  readonly results: (counts: Counts) => ResultFields
+  /** Files of the split that the use of a model needs, beside `config.json`. */
+  readonly files: readonly string[]
+  /** What the result is compared with, for people. */
+  readonly baseline: string
 }
