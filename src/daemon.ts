@@ -44,6 +44,8 @@ import { createLibp2pTransport } from './network/libp2p-transport.js'
 import type { Transport } from './network/transport.js'
 import { sealFault } from './protocol/fault.js'
 import { isEnded } from './protocol/job-step.js'
+import { metricsIn } from './protocol/job.js'
+import { artifactsOf } from './protocol/selection.js'
 import { deriveVrfSecret } from './protocol/vrf.js'
 import { OwnBlobs } from './requester/own-blobs.js'
 import { Requester } from './requester/requester.js'
@@ -368,7 +370,8 @@ export async function startDaemon(
         })
         const files = await readFolder(blobs, output.root)
         let leftBytes = runner.context.plan.resources.outMiB * 1024 ** 2
-        for (const artifact of runner.context.plan.artifacts) {
+        const { context, state } = runner
+        for (const artifact of artifactsOf(context.plan, metricsIn(state))) {
           if (artifact.batch !== output.batch || artifact.slot !== output.slot) continue
           for (const file of files) {
             if (artifact.file !== undefined && artifact.file !== file.path) continue

@@ -94,7 +94,7 @@ export interface JobView {
   readonly estimate: string
   /** `{accuracy, hash, …}` once succeeded, else null. */
   readonly result: Readonly<Record<string, unknown>> | null
-  /** Lines of metrics per round for curves: `{round, lossStart, lossEnd}`. */
+  /** Lines of metrics per round for curves: `{round, lossStart, lossEnd, evalLoss?, accuracy?}`. */
   readonly curve: ReadonlyArray<Readonly<Record<string, number>>>
 }
 

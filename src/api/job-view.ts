@@ -2,6 +2,8 @@
 import type { SlotState } from '../protocol/assignment.js'
 import type { BatchState, JobRunState } from '../protocol/job.js'
 import type { Plan, PlannedSlot } from '../protocol/plan.js'
+import type { JobSpec } from '../protocol/job-spec.js'
+import { evaluationFields } from '../protocol/job-result.js'
 import { trainingPlanOf } from '../protocol/plan.js'
 import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey } from '../wire/ids.js'
@@ -34,6 +36,7 @@ export function jobView({ manifest, plan, state, beats }: JobViewSource): JobVie
     slots.map((slot) => taskView(slot, state.batches[slot.batch], beats)),
   )
   const accepted = tasks.filter((task) => task.state === 'accepted').length
+  const total = tasks.filter((task) => task.state !== 'skipped').length
   return {
     id: manifest.id,
     name: message.name,
@@ -42,10 +45,10 @@ export function jobView({ manifest, plan, state, beats }: JobViewSource): JobVie
     status: state.status,
     code: state.code,
     reason: state.reason === '' ? waitingReason(state) : state.reason,
-    progress: tasks.length === 0 ? 0 : accepted / tasks.length,
+    progress: total === 0 ? 0 : accepted / total,
     createdMs: message.createdMs,
     endedMs: state.endedMs ?? null,
-    tasksTotal: tasks.length,
+    tasksTotal: total,
     tasksAccepted: accepted,
     tasks,
     estimate: estimateOf(plan, message.replicas),
@@ -87,6 +90,7 @@ function taskView(
 
 function phaseOf(batch: BatchState | undefined, slot: SlotState | undefined): string {
   if (batch === undefined || batch.status === 'waiting') return 'waiting'
+  if (batch.status === 'skipped') return 'skipped'
   if (batch.assignment?.phase !== 'elected') return 'electing'
   return slot?.phase === 'closed' ? 'rejected' : (slot?.phase ?? 'waiting')
 }
@@ -120,23 +124,47 @@ function estimateOf(plan: Plan, replicas: number): string {
   )
 }
 
-/** Mean loss at the start and the end of every round whose shards are all accepted. */
+/**
+ * Mean loss at the start and the end of every round whose shards are all accepted, and what its
+ * evaluation gave where it was evaluated.
+ */
 function curveOf(plan: Plan, state: JobRunState): Array<Record<string, number>> {
   const points: Array<Record<string, number>> = []
   for (const slots of plan.batches) {
-    const shards = slots.filter((slot) => slot.stage === 'train')
-    const metrics = shards.flatMap((slot) => {
-      const output = state.batches[slot.batch]?.outputs.get(slot.slot)
-      return output === undefined ? [] : [output.metrics]
-    })
-    if (shards.length === 0 || metrics.length < shards.length) continue
-    const mean = (name: string): number =>
-      metrics.reduce((sum, values) => sum + (values[name] ?? 0), 0) / metrics.length
+    const metricsAt = (stage: PlannedSlot['stage']): readonly Numbers[] | undefined => {
+      const planned = slots.filter((slot) => slot.stage === stage)
+      const found = planned.flatMap((slot): readonly Numbers[] => {
+        const output = state.batches[slot.batch]?.outputs.get(slot.slot)
+        return output === undefined ? [] : [output.metrics]
+      })
+      return planned.length > 0 && found.length === planned.length ? found : undefined
+    }
+    const trained = metricsAt('train')
+    if (trained === undefined) continue
     points.push({
-      round: shards[0]?.round ?? 0,
-      lossStart: mean('lossStart'),
-      lossEnd: mean('lossEnd'),
+      round: slots[0]?.round ?? 0,
+      lossStart: sumOf(trained, 'lossStart') / trained.length,
+      lossEnd: sumOf(trained, 'lossEnd') / trained.length,
+      ...evaluationOf(plan.spec, metricsAt('eval')),
     })
   }
   return points
+}
+
+function evaluationOf(
+  spec: JobSpec,
+  metrics: readonly Numbers[] | undefined,
+): Record<string, number> {
+  if (metrics === undefined || spec.kind !== 'train') return {}
+  const { accuracy = null, loss = null } = evaluationFields(spec, metrics)
+  return {
+    ...(loss === null ? {} : { evalLoss: loss }),
+    ...(accuracy === null ? {} : { accuracy }),
+  }
+}
+
+type Numbers = Readonly<Record<string, number>>
+
+function sumOf(metrics: readonly Numbers[], name: string): number {
+  return metrics.reduce((sum, values) => sum + (values[name] ?? 0), 0)
 }

@@ -6,7 +6,9 @@ import type { BlobTransfer } from '../blob/blob-transfer.js'
 import type { Clock } from '../clock.js'
 import { CtdError, errorMessage } from '../errors.js'
 import type { Events } from '../events.js'
+import { metricsIn } from '../protocol/job.js'
 import type { JobContext } from '../protocol/job.js'
+import { artifactsOf } from '../protocol/selection.js'
 import { buildTranscript } from '../protocol/transcript.js'
 import type { JobRunner } from '../requester/job-runner.js'
 import type { DroppedJob, Requester } from '../requester/requester.js'
@@ -141,7 +143,7 @@ export class LocalPort implements DaemonPort {
   async files(id: string, signal: AbortSignal): Promise<readonly FileView[]> {
     const { context, state } = this.#succeeded(id)
     const files: FileView[] = []
-    for (const artifact of context.plan.artifacts) {
+    for (const artifact of artifactsOf(context.plan, metricsIn(state))) {
       const output = state.batches[artifact.batch]?.outputs.get(artifact.slot)
       if (output?.files === undefined) continue
       for (const file of output.files.values()) {

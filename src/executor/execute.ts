@@ -21,6 +21,7 @@ import type {
 import type { PlannedSlot, Program } from '../protocol/plan.js'
 import type { BuiltinReply, BuiltinRequest } from '../training/builtin-worker.js'
 import type { Image } from '../wire/generated/job.js'
+import type { TaskInput } from '../wire/generated/task.js'
 import { parseDigest, peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
@@ -134,38 +135,101 @@ export function imageRefOf(image: Image | undefined): ImageRef {
 
 /** @throws CtdError TOO_LARGE, before anything is fetched, and what `BlobTransfer.fetch` throws */
 async function fetchInputs(
-  { transfer, blobs, writeFolder, holderOf, findProviders }: ExecuteComponents,
-  { inputBytesMax }: ExecuteOptions,
+  components: ExecuteComponents,
+  options: ExecuteOptions,
   replica: Replica,
   dir: string,
   signal: AbortSignal,
 ): Promise<MountedInput[]> {
-  const { message } = replica.options.task
-  const totalBytes = message.inputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-  if (totalBytes > inputBytesMax()) {
+  const { blobs, transfer, writeFolder } = components
+  const planned = new Map(replica.options.slot.inputs.map((input) => [input.name, input]))
+  const mounted = replica.options.task.message.inputs.filter(
+    ({ name }) => planned.get(name)?.isAid !== true,
+  )
+  const totalBytes = mounted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  if (totalBytes > options.inputBytesMax()) {
     throw new CtdError(
       'TOO_LARGE',
       `the inputs have ${totalBytes} bytes, more than this peer takes`,
     )
   }
-  const holder = holderOf(replica.options.jobId)
-  const providers = message.providers.map((key) => peerIdFromPublicKey(key))
   const inputs: MountedInput[] = []
-  for (const input of message.inputs) {
+  for (const input of mounted) {
     const digest = parseDigest(toHex(input.digest))
-    const findMore = (step: AbortSignal): Promise<readonly PeerId[]> => findProviders(digest, step)
-    const options = { signal, holder, maxBytes: input.sizeBytes, findMore, giveUpMs: GIVE_UP_MS }
+    const [providers, fetching] = fetchOptions(components, replica, input, signal)
     if (input.folder) {
-      await transfer.fetchFolder(digest, providers, options)
+      await transfer.fetchFolder(digest, providers, fetching)
       const path = join(dir, `folder-${inputs.length}`)
       await writeFolder(digest, path)
       inputs.push({ name: input.name, path })
-    } else {
-      await transfer.fetch(digest, providers, options)
-      inputs.push({ name: input.name, path: blobs.path(digest) })
+      continue
     }
+    const rebuild = planned.get(input.name)?.rebuild
+    if (rebuild !== undefined && !blobs.has(digest)) {
+      await rebuildInput(components, options, { replica, digest, rebuild, dir, signal })
+    }
+    // At once where it was rebuilt, else the whole of it.
+    await transfer.fetch(digest, providers, fetching)
+    inputs.push({ name: input.name, path: blobs.path(digest) })
   }
   return inputs
+}
+
+function fetchOptions(
+  { findProviders, holderOf }: ExecuteComponents,
+  { options: { task, jobId } }: Replica,
+  input: TaskInput,
+  signal: AbortSignal,
+): [readonly PeerId[], NonNullable<Parameters<BlobTransfer['fetch']>[2]>] {
+  const digest = parseDigest(toHex(input.digest))
+  const findMore = (step: AbortSignal): Promise<readonly PeerId[]> => findProviders(digest, step)
+  const providers = task.message.providers.map((key) => peerIdFromPublicKey(key))
+  const holder = holderOf(jobId)
+  return [providers, { signal, holder, maxBytes: input.sizeBytes, findMore, giveUpMs: GIVE_UP_MS }]
+}
+
+interface Rebuild {
+  readonly replica: Replica
+  /** What the input must be. */
+  readonly digest: Digest
+  readonly rebuild: { readonly base: string; readonly update: string }
+  readonly dir: string
+  readonly signal: AbortSignal
+}
+
+/**
+ * Makes an input of what this peer holds and of a small update. Whatever comes of it is a blob
+ * under its own digest: another than the one asked for is no harm, and the input is fetched whole.
+ */
+async function rebuildInput(
+  components: ExecuteComponents,
+  options: ExecuteOptions,
+  { replica, digest, rebuild, dir, signal }: Rebuild,
+): Promise<void> {
+  const { blobs, transfer, addFolder, holderOf } = components
+  const { message } = replica.options.task
+  const base = message.inputs.find(({ name }) => name === rebuild.base)
+  const update = message.inputs.find(({ name }) => name === rebuild.update)
+  if (base === undefined || update === undefined) return
+  const [baseDigest, updateDigest] = [base, update].map((input) => parseDigest(toHex(input.digest)))
+  if (baseDigest === undefined || updateDigest === undefined || !blobs.has(baseDigest)) return
+  const outDir = join(dir, 'rebuilt')
+  try {
+    const [providers, fetching] = fetchOptions(components, replica, update, signal)
+    await transfer.fetch(updateDigest, providers, fetching)
+    const inputs = [
+      { name: 'base.safetensors', path: blobs.path(baseDigest) },
+      { name: 'update.safetensors', path: blobs.path(updateDigest) },
+    ]
+    const request = { name: 'apply-update@1', params: {}, inputs, outDir }
+    await inWorker(options.builtinWorker, request, signal)
+    const { files } = await addFolder(outDir, signal, holderOf(replica.options.jobId))
+    if (files.some((file) => file.digest === digest)) return
+    throw new CtdError('REBUILD_MISMATCH', 'the update leads to other weights than the task names')
+  } catch (error) {
+    if (signal.aborted) throw error
+    components.onLog(replica, `fetching the weights whole: ${errorMessage(error)}\n`)
+  }
 }
 
 /** Brings the archive of an image that the engine lacks from peers; it is never longer than pinned. */

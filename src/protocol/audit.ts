@@ -18,6 +18,8 @@ import { encodeResult, resultOf } from './job-result.js'
 import type { ResultOutputs } from './job-result.js'
 import type { JobResult } from './job.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
+import { artifactsOf, runningSlots } from './selection.js'
+import type { MetricsOf } from './selection.js'
 import { verifySlot } from './slot-chain.js'
 import type { VerifiedSlot } from './slot-chain.js'
 import { workOn } from './standings.js'
@@ -260,6 +262,8 @@ class Audit {
     return { elections, checked, receipts: evidence.receipts }
   }
 
+  readonly #metricsOf: MetricsOf = (batch, slot) => this.#slot(batch, slot)?.metrics
+
   #slot(batch: number, slot: number): VerifiedSlot | undefined {
     return this.#slots.get(`${batch}/${slot}`)
   }
@@ -329,10 +333,12 @@ class Audit {
 
   #recomputeResult(): JobResult | undefined {
     const { plan, end } = this.#transcript
-    const isWhole = plan.batches.flat().every(({ batch, slot }) => this.#slot(batch, slot))
+    const metricsOf = this.#metricsOf
+    const running = runningSlots(plan, metricsOf)
+    const isWhole = running.every(({ batch, slot }) => this.#slot(batch, slot))
     if (!isWhole) return undefined
     // A train job's result names a file of its first artifact, the model.
-    const [model] = plan.artifacts
+    const [model] = artifactsOf(plan, metricsOf)
     const producer = model?.file === undefined ? undefined : this.#slot(model.batch, model.slot)
     const files = producer && this.#filesOf(producer)
     if (producer !== undefined && files === undefined) {
@@ -360,7 +366,10 @@ class Audit {
   #checkArtifacts(): void {
     const given = this.#input.artifacts
     if (given === undefined) return
-    for (const { path, batch, slot: index, file } of this.#transcript.plan.artifacts) {
+    for (const { path, batch, slot: index, file } of artifactsOf(
+      this.#transcript.plan,
+      this.#metricsOf,
+    )) {
       const slot = this.#slot(batch, index)
       const found = given.get(path)
       if (slot === undefined) continue

@@ -11,6 +11,7 @@ const PROGRAM_FAILURES: ReadonlySet<string> = new Set([
   'LOG_TOO_LARGE',
   'METRICS_INVALID',
   'BUILTIN_FAILED',
+  'STATE_UNFIT',
   'TRAINING_DIVERGED',
 ])
 

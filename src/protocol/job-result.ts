@@ -11,6 +11,8 @@ import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
 import { outputOf } from './job.js'
 import type { TrainSpec } from './job-spec.js'
 import type { Plan } from './plan.js'
+import { artifactsOf, chosenEvaluation, runningSlots } from './selection.js'
+import type { Evaluation, MetricsOf } from './selection.js'
 
 const OUTPUTS_DOMAIN = utf8('ctd-outputs-v1\0')
 
@@ -39,41 +41,69 @@ export function resultOf(
     if (found === undefined) throw new InvariantError(`no output of slot ${batch}/${slot}`)
     return found
   }
-  return plan.spec.kind === 'train' ? trainResult(plan, plan.spec, need) : runResult(plan, need)
+  return plan.spec.kind === 'train'
+    ? trainResult(plan, plan.spec, need, output)
+    : runResult(plan, need)
 }
 
 function trainResult(
   plan: Plan,
   spec: TrainSpec,
   need: (batch: number, slot: number) => ResultOutputs,
+  output: (batch: number, slot: number) => ResultOutputs | undefined,
 ): JobResult {
-  const model = plan.artifacts[0]
+  const metricsOf: MetricsOf = (batch, slot) => output(batch, slot)?.metrics
+  const [model] = artifactsOf(plan, metricsOf)
   if (model?.file === undefined) throw new InvariantError('a train job has a model')
   const hash = need(model.batch, model.slot).files?.get(model.file)?.digest
   if (hash === undefined) throw new InvariantError('the model was not read')
-  const evaluations = (plan.batches.at(-1) ?? []).map(
+  const chosen = chosenEvaluation(plan, metricsOf)
+  const evaluations = evaluationSlots(plan, chosen).map(
     ({ batch, slot }) => need(batch, slot).metrics,
   )
-  const sum = (name: string): number =>
-    evaluations.reduce((total, metrics) => total + (metrics[name] ?? 0), 0)
   const { results, baseline } = FAMILY_LAWS[familyOf(spec.model)]
   const split = need(0, 0).metrics
   return {
     accuracy: null,
-    ...results(sum),
+    ...evaluationFields(spec, evaluations),
     // What a model would reach that learnt nothing but this; see `split.json`.
     ...(split['n'] === undefined
       ? {}
       : { baseline: { name: baseline, ...withoutNulls(results((name) => split[name] ?? 0)) } }),
     hash,
-    rounds: plan.batches.length - 2,
+    rounds: roundsRun(plan, metricsOf),
+    ...(chosen === undefined ? {} : { round: chosen.round }),
   }
+}
+
+/** What the counts of all shards of an evaluation mean. */
+export function evaluationFields(
+  { model }: TrainSpec,
+  evaluations: ReadonlyArray<Readonly<Record<string, number>>>,
+): ResultFields {
+  return FAMILY_LAWS[familyOf(model)].results((name) =>
+    evaluations.reduce((total, metrics) => total + (metrics[name] ?? 0), 0),
+  )
 }
 
 function withoutNulls(fields: ResultFields): Readonly<Record<string, number>> {
   return Object.fromEntries(
     Object.entries(fields).filter((entry): entry is [string, number] => entry[1] !== null),
   )
+}
+
+/** Those of the chosen round, or the last batch where there is no choice. */
+function evaluationSlots(
+  { batches }: Plan,
+  chosen: Evaluation | undefined,
+): ReadonlyArray<{ readonly batch: number; readonly slot: number }> {
+  if (chosen === undefined) return batches.at(-1) ?? []
+  return chosen.slots.map((slot) => ({ batch: chosen.batch, slot }))
+}
+
+function roundsRun(plan: Plan, metricsOf: MetricsOf): number {
+  const slots = runningSlots(plan, metricsOf)
+  return slots.filter(({ stage }) => stage === 'aggregate').length
 }
 
 function runResult(plan: Plan, need: (batch: number, slot: number) => ResultOutputs): JobResult {

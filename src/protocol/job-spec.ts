@@ -33,6 +33,19 @@ export const ResourcesSchema = z.strictObject({
 })
 export type Resources = z.infer<typeof ResourcesSchema>
 
+/** A state that another job left: the job's inputs `start-…`, checked against the model. */
+const StartSchema = z.strictObject({
+  /** Digest of what the state was taken from: a round's output, or a file of weights. */
+  of: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Rounds that are behind it: the plan goes on with this one; 0 for a new plan. */
+  round: z.int().min(0),
+  momentum: z.boolean(),
+  residual: z.boolean(),
+  /** Shards that bring feedback: all of them or none. */
+  feedback: z.int().min(0).max(256),
+})
+export type Start = z.infer<typeof StartSchema>
+
 const TrainSpecSchema = z.strictObject({
   kind: z.literal('train'),
   model: text,
@@ -44,6 +57,7 @@ const TrainSpecSchema = z.strictObject({
   batchSize: z.int().min(1).optional(),
   learningRate: z.number().positive().optional(),
   ...ALGORITHM_FIELDS,
+  start: StartSchema.exactOptional(),
   maxLength: z.int().min(8),
   format: z.enum(['csv', 'tsv', 'jsonl', 'txt']),
   textColumn: text,

@@ -16,10 +16,11 @@ import { createAssignment } from './assignment.js'
 import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
 import { keysOf } from './ballot.js'
 import { encodeResult, jobResult } from './job-result.js'
-import { outputOf } from './job.js'
+import { metricsIn, outputOf } from './job.js'
 import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
+import { artifactsOf, batchFate } from './selection.js'
 import { offeredAuditPpm } from './slot-chain.js'
 import { acceptedReveal, listedFiles } from './slot-verdict.js'
 import { vrfPublicKey } from './vrf.js'
@@ -76,8 +77,14 @@ function advance(context: JobContext, state: JobRunState, nowMs: number): JobEff
   for (const batch of state.batches) {
     const before = state.batches[batch.index - 1]
     // The next batch is elected while this one computes; later joiners may bid for the one after.
-    const isDue = before === undefined || before.status === 'done' || isComputing(before)
-    if (batch.status === 'waiting' && isDue) {
+    const isDue = before === undefined || isOver(before) || isComputing(before)
+    const fate =
+      batch.status === 'waiting' ? batchFate(context.plan, batch.index, metricsIn(state)) : 'runs'
+    if (fate === 'skipped') {
+      batch.status = 'skipped'
+      effects.push(notify('batch:skipped', { batch: batch.index }))
+    }
+    if (batch.status === 'waiting' && isDue && fate === 'runs') {
       batch.status = 'asking'
       batch.waitingSinceMs = nowMs
       effects.push({ type: 'askPeers', batch: batch.index })
@@ -85,10 +92,28 @@ function advance(context: JobContext, state: JobRunState, nowMs: number): JobEff
     if (batch.status === 'assigned') effects.push(...startReady(context, state, batch, nowMs))
     if (isEnded(state)) return effects
   }
-  if (state.batches.every((batch) => batch.status === 'done')) {
-    effects.push(...succeed(context, state, nowMs))
-  }
+  if (state.batches.every(isOver)) effects.push(...finish(context, state, nowMs))
   return effects
+}
+
+function isOver({ status }: BatchState): boolean {
+  return status === 'done' || status === 'skipped'
+}
+
+/** Ends the job once all artifacts are here; which they are may only be known now. */
+function finish(context: JobContext, state: JobRunState, nowMs: number): JobEffect[] {
+  const missing = new Map<string, JobEffect>()
+  let isComplete = true
+  for (const { batch, slot } of artifactsOf(context.plan, metricsIn(state))) {
+    const output = outputOf(state, batch, slot)
+    if (output === undefined || output.fetched === 'yes') continue
+    isComplete = false
+    if (output.fetched === 'asked') continue
+    output.fetched = 'asked'
+    const { root, providers } = output
+    missing.set(`${batch}/${slot}`, { type: 'readOutput', batch, slot, root, providers })
+  }
+  return isComplete ? succeed(context, state, nowMs) : [...missing.values()]
 }
 
 function isComputing(batch: BatchState): boolean {
@@ -319,16 +344,19 @@ function onSlotClosed(
     metrics,
     providers,
     files: undefined,
+    fetched: 'no',
     receipt: effect.receipt,
   })
   const told = notify('task:accepted', { ...fields, root, metrics })
-  const isArtifact = context.plan.artifacts.some(
+  const isArtifact = artifactsOf(context.plan, metricsIn(state)).some(
     (artifact) => artifact.batch === batch.index && artifact.slot === effect.slot,
   )
   if (listed !== undefined && !isArtifact) {
     const files = listed.map((file) => ({ ...file }))
     return [told, ...takeFiles(context, state, batch, effect.slot, files, nowMs)]
   }
+  const output = batch.outputs.get(effect.slot)
+  if (output !== undefined && isArtifact) output.fetched = 'asked'
   return [told, { type: 'readOutput', batch: batch.index, slot: effect.slot, root, providers }]
 }
 
@@ -407,7 +435,7 @@ function retry(
   nowMs: number,
 ): JobEffect[] {
   // While an earlier batch computes, its peers are busy: the wait has not begun.
-  const isNext = state.batches.slice(0, batch.index).every(({ status }) => status === 'done')
+  const isNext = state.batches.slice(0, batch.index).every(isOver)
   if (!isNext) batch.waitingSinceMs = nowMs
   if (nowMs - batch.waitingSinceMs > context.queueTimeoutMs) {
     return end(context, state, 'failed', code, reason, nowMs)
@@ -438,6 +466,8 @@ function onOutputRead(
 ): JobEffect[] {
   const batch = state.batches[event.batch]
   if (batch === undefined) return []
+  const output = batch.outputs.get(event.slot)
+  if (output?.fetched === 'asked') output.fetched = 'yes'
   return takeFiles(context, state, batch, event.slot, event.files, event.nowMs)
 }
 
@@ -476,7 +506,11 @@ function onRestarted(context: JobContext, state: JobRunState, nowMs: number): Jo
   for (const batch of state.batches) {
     for (const [slot, output] of batch.outputs) {
       const { root, providers } = output
-      if (output.files !== undefined) continue
+      if (output.files !== undefined) {
+        // Asked for as the chosen one: asked again below.
+        if (output.fetched === 'asked') output.fetched = 'no'
+        continue
+      }
       effects.push({ type: 'readOutput', batch: batch.index, slot, root, providers })
     }
     const isOpen = (context.plan.batches[batch.index] ?? []).some(

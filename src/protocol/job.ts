@@ -3,6 +3,7 @@ import type { AnyOpened, Opened } from '../wire/envelope.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { AssignmentContext, AssignmentEvent, AssignmentState } from './assignment.js'
 import type { Plan } from './plan.js'
+import type { MetricsOf } from './selection.js'
 
 export interface JobContext extends AssignmentContext {
   readonly manifest: Opened<'manifest'>
@@ -28,12 +29,15 @@ export interface AcceptedOutput {
   readonly providers: readonly PeerId[]
   /** Known once the requester has read the folder. */
   files: ReadonlyMap<string, OutputFile> | undefined
+  /** Whether the requester has fetched the files that are artifacts, or is at it. */
+  fetched: 'no' | 'asked' | 'yes'
   readonly receipt: Opened<'receipt'>
 }
 
 export interface BatchState {
   readonly index: number
-  status: 'waiting' | 'asking' | 'assigned' | 'retrying' | 'done'
+  /** `skipped`: the job stopped before it (selection.ts). */
+  status: 'waiting' | 'asking' | 'assigned' | 'retrying' | 'done' | 'skipped'
   attempt: number
   /** Attempts with a rejected task so far; each asks for a fresh election. */
   rejections: number
@@ -127,4 +131,9 @@ export function outputOf(
   slot: number,
 ): AcceptedOutput | undefined {
   return state.batches[batch]?.outputs.get(slot)
+}
+
+/** The numbers of accepted outputs, as the rules of selection.ts ask for them. */
+export function metricsIn(state: JobRunState): MetricsOf {
+  return (batch, slot) => outputOf(state, batch, slot)?.metrics
 }

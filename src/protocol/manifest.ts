@@ -6,7 +6,7 @@ import type { JobManifest } from '../wire/generated/job.js'
 import { sha256, utf8 } from '../wire/ids.js'
 import { parsePolicy } from './compare.js'
 import type { ComparePolicy } from './compare.js'
-import { planJob } from './plan.js'
+import { planJob, trainInputs } from './plan.js'
 import type { Plan } from './plan.js'
 
 /** Names of inputs are file names in `/in`, beside `task.json`. */
@@ -41,6 +41,10 @@ function policyOf({ compare }: JobManifest): ComparePolicy {
   }
 }
 
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i])
+}
+
 /**
  * Judges a manifest on its own and gives its plan.
  *
@@ -70,9 +74,13 @@ export function assertManifest(network: string, opened: Opened<'manifest'>): Pla
   if (plan.spec.kind !== message.jobKind) {
     throw new CtdError('MANIFEST_INVALID', 'the job kind is not that of its description')
   }
-  const [only] = message.inputs
-  if (plan.spec.kind === 'train' && (message.inputs.length !== 1 || only?.name !== 'dataset')) {
-    throw new CtdError('MANIFEST_INVALID', 'a train job has one input, its dataset')
+  const names = message.inputs.map(({ name }) => name)
+  const isFit = plan.spec.kind !== 'train' || isSameList(names, trainInputs(plan.spec))
+  if (!isFit) {
+    throw new CtdError(
+      'MANIFEST_INVALID',
+      'a train job has the inputs that its description asks for',
+    )
   }
   const needsImage = plan.batches.some((slots) =>
     slots.some(({ program }) => program.kind === 'container'),

@@ -14,7 +14,8 @@ import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
 import { LIMITS } from '../wire/limits.js'
 import { decodeSpec } from './job-spec.js'
-import type { JobSpec, Resources, RunSpec, TrainSpec } from './job-spec.js'
+import type { JobSpec, Resources, RunSpec, Start, TrainSpec } from './job-spec.js'
+import type { Selection } from './selection.js'
 
 /** Where a task's input comes from. */
 export type InputSource =
@@ -25,6 +26,10 @@ export type InputSource =
 export interface PlannedInput {
   readonly name: string
   readonly source: InputSource
+  /** An executor that holds `base` may make the input of it and of `update`, and check its digest. */
+  readonly rebuild?: { readonly base: string; readonly update: string }
+  /** Only there to make another input of: the program does not see it. */
+  readonly isAid?: true
 }
 
 export type Program =
@@ -55,6 +60,8 @@ export interface Plan {
   readonly batches: ReadonlyArray<readonly PlannedSlot[]>
   /** Which accepted outputs are the job's artifacts. */
   readonly artifacts: readonly Artifact[]
+  /** Where rounds are evaluated: which of them run, and whose weights are the result. */
+  readonly selection?: Selection
 }
 
 export interface Artifact {
@@ -64,6 +71,8 @@ export interface Artifact {
   readonly slot: number
   /** A file of the output, or undefined for all of it. */
   readonly file: string | undefined
+  /** Of the chosen round; its slot is the same in every round, `batch` is the last (selection.ts). */
+  readonly isChosen?: true
 }
 
 /** The trainer inside the CPU and CUDA images. */
@@ -122,41 +131,71 @@ type Unplaced = Omit<PlannedSlot, 'batch' | 'slot'>
 
 /**
  * Batch 0 splits and initialises; each further batch is one round, its shards and their
- * aggregation; the last evaluates.
+ * aggregation, where asked for with an evaluation of what they led to; else the last evaluates.
  */
 function planTrain(spec: TrainSpec): Plan {
   const plan = planTraining(spec)
-  const last = plan.rounds.length
+  const rounds = plan.rounds.length - plan.startRound
+  const { shards, evalShards } = plan
+  const perRound = shards + 1 + (plan.evaluated.length === 0 ? 0 : evalShards)
   // Before the slots are made: a few bytes of a spec can ask for a great many.
-  assertFits({ batches: last + 2, slots: plan.shards + 1, inputs: 2 + 2 * plan.shards })
-  const batches: Unplaced[][] = [[splitSlot(spec, plan), initSlot(spec)]]
-  for (let round = 0; round < last; round++) {
-    const shards = Array.from({ length: plan.shards }, (_, shard) => trainSlot(plan, round, shard))
-    batches.push([...shards, aggregateSlot(plan, round)])
+  assertFits({ batches: rounds + 2, slots: perRound, inputs: 5 + 2 * shards })
+  const batches: Unplaced[][] = [[splitSlot(spec, plan), firstSlot(spec)]]
+  for (let round = plan.startRound; round < plan.rounds.length; round++) {
+    const trained = Array.from({ length: shards }, (_, shard) => trainSlot(plan, round, shard))
+    const isEvaluated = plan.evaluated.includes(round)
+    const evaluated = isEvaluated ? evalSlots(plan, round + 1) : []
+    batches.push([...trained, aggregateSlot(spec, plan, round), ...evaluated])
   }
-  batches.push(Array.from({ length: plan.evalShards }, (_, shard) => evalSlot(plan, shard)))
+  const selection = selectionOf(spec, plan)
+  if (selection === undefined) batches.push(evalSlots(plan, plan.rounds.length))
+  const chosen = selection === undefined ? {} : { isChosen: true as const }
   return {
     spec,
     resources: spec.resources,
     batches: place(batches),
     artifacts: [
-      { path: 'model.safetensors', batch: last, slot: plan.shards, file: 'weights.safetensors' },
+      {
+        path: 'model.safetensors',
+        batch: rounds,
+        slot: shards,
+        file: 'weights.safetensors',
+        ...chosen,
+      },
       { path: 'config.json', batch: 0, slot: 0, file: 'config.json' },
       ...splitFiles(spec.model),
       { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
-      ...Array.from({ length: plan.evalShards }, (_, shard) => ({
+      ...Array.from({ length: evalShards }, (_, shard) => ({
         path: `evaluation-${numbered(shard)}.json`,
-        batch: last + 1,
-        slot: shard,
+        batch: selection === undefined ? rounds + 1 : rounds,
+        slot: selection === undefined ? shard : shards + 1 + shard,
         file: 'metrics.json',
+        ...chosen,
       })),
     ],
+    ...(selection === undefined ? {} : { selection }),
   }
 }
 
 /** Files of the split that the use of the model needs. */
 function splitFiles(model: string): readonly Artifact[] {
   return FAMILY_LAWS[familyOf(model)].files.map((file) => ({ path: file, batch: 0, slot: 0, file }))
+}
+
+function selectionOf(spec: TrainSpec, plan: TrainingPlan): Selection | undefined {
+  if (plan.evaluated.length === 0) return undefined
+  const slots = Array.from({ length: plan.evalShards }, (_, shard) => plan.shards + 1 + shard)
+  return {
+    evaluations: plan.evaluated
+      .filter((round) => round >= plan.startRound)
+      .map((round) => ({ round, batch: batchOf(plan, round), slots })),
+    patience: spec.patience,
+    keep: spec.keep ?? 'last',
+  }
+}
+
+function batchOf(plan: TrainingPlan, round: number): number {
+  return round - plan.startRound + 1
 }
 
 function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
@@ -171,7 +210,26 @@ function numbered(index: number): string {
 
 /** Where the weights at the start of a round come from. */
 function stateAt(plan: TrainingPlan, round: number): { batch: number; slot: number } {
-  return round === 0 ? { batch: 0, slot: 1 } : { batch: round, slot: plan.shards }
+  return round === plan.startRound
+    ? { batch: 0, slot: 1 }
+    : { batch: batchOf(plan, round - 1), slot: plan.shards }
+}
+
+/** The weights at the start of a round, and what they can be made of. */
+function weightsInputs(plan: TrainingPlan, round: number): readonly PlannedInput[] {
+  const from = (at: number, path: string): InputSource => ({
+    kind: 'slot',
+    ...stateAt(plan, at),
+    path,
+  })
+  const weights = { name: 'weights.safetensors', source: from(round, 'weights.safetensors') }
+  if (plan.broadcast !== 'update' || round === plan.startRound) return [weights]
+  const [base, update] = ['base.safetensors', 'update.safetensors']
+  return [
+    { ...weights, rebuild: { base, update } },
+    { name: base, source: from(round - 1, 'weights.safetensors'), isAid: true },
+    { name: update, source: from(round, 'update.safetensors'), isAid: true },
+  ]
 }
 
 function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
@@ -187,6 +245,41 @@ function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
     taskJson: () => '',
     inputs: [{ name: 'dataset', source: { kind: 'job', input: 'dataset' } }],
   }
+}
+
+/** Draws the first weights, or takes those of a round that another job closed. */
+function firstSlot(spec: TrainSpec): Unplaced {
+  return spec.start === undefined ? initSlot(spec) : continueSlot(spec, spec.start)
+}
+
+function continueSlot(spec: TrainSpec, start: Start): Unplaced {
+  const init = initSlot(spec)
+  const params = init.program.kind === 'builtin' ? init.program.params : {}
+  return {
+    ...init,
+    name: `continue r${start.round}`,
+    round: start.round,
+    program: { kind: 'builtin', name: 'continue@1', params },
+    inputs: startInputs({ ...start, feedback: 0 }).map((input) => ({
+      name: `${input.slice('start-'.length)}.safetensors`,
+      source: { kind: 'job', input },
+    })),
+  }
+}
+
+/** The job inputs that a state takes, by name. */
+function startInputs(start: Start): readonly string[] {
+  return [
+    'start-weights',
+    ...(start.momentum ? ['start-momentum'] : []),
+    ...(start.residual ? ['start-residual'] : []),
+    ...Array.from({ length: start.feedback }, (_, shard) => `start-feedback-${numbered(shard)}`),
+  ]
+}
+
+/** The inputs that a train job must have, in their order. */
+export function trainInputs(spec: TrainSpec): readonly string[] {
+  return ['dataset', ...(spec.start === undefined ? [] : startInputs(spec.start))]
 }
 
 function initSlot(spec: TrainSpec): Unplaced {
@@ -213,10 +306,7 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
     program: { kind: 'container', argv: TRAINER, env: {} },
     taskJson: () => canonicalJson(trainTask(plan, { round, shard }) as unknown as Json),
     inputs: [
-      {
-        name: 'weights.safetensors',
-        source: { kind: 'slot', ...stateAt(plan, round), path: 'weights.safetensors' },
-      },
+      ...weightsInputs(plan, round),
       { name: 'data.safetensors', source: { kind: 'slot', batch: 0, slot: 0, path: data } },
       ...feedbackInput(plan, round, shard),
     ],
@@ -227,22 +317,31 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
 function feedbackInput(plan: TrainingPlan, round: number, shard: number): readonly PlannedInput[] {
   if (plan.compression !== 'topk' || round === 0) return []
   const path = 'feedback.safetensors'
-  return [{ name: path, source: { kind: 'slot', batch: round, slot: shard, path } }]
+  if (round === plan.startRound) {
+    const input = `start-feedback-${numbered(shard)}`
+    return [{ name: path, source: { kind: 'job', input } }]
+  }
+  return [
+    { name: path, source: { kind: 'slot', batch: batchOf(plan, round - 1), slot: shard, path } },
+  ]
 }
 
-function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
+function aggregateSlot(spec: TrainSpec, plan: TrainingPlan, round: number): Unplaced {
   const state = stateAt(plan, round)
   const from = (path: string): InputSource => ({ kind: 'slot', ...state, path })
-  const { compression, outer } = plan
+  const { compression, broadcast, outer } = plan
   const adam = adamStep(plan, round)
   const params = {
     shards: plan.shards,
     ...outer,
     ...(compression === 'int8' ? {} : { compression }),
+    ...(broadcast === 'full' ? {} : { broadcast }),
     ...(adam === undefined ? {} : { adam: { ...adam } }),
   }
+  const hasResidual = round > plan.startRound || spec.start?.residual === true
+  const residual = 'residual.safetensors'
   const deltas = Array.from({ length: plan.shards }, (_, shard): PlannedInput[] => {
-    const source = { kind: 'slot', batch: round + 1, slot: shard } as const
+    const source = { kind: 'slot', batch: batchOf(plan, round), slot: shard } as const
     return [
       {
         name: `delta-${numbered(shard)}.safetensors`,
@@ -259,33 +358,34 @@ function aggregateSlot(plan: TrainingPlan, round: number): Unplaced {
     program: { kind: 'builtin', name: 'aggregate@2', params },
     taskJson: () => '',
     inputs: [
-      { name: 'weights.safetensors', source: from('weights.safetensors') },
+      ...weightsInputs(plan, round),
       { name: 'momentum.safetensors', source: from('momentum.safetensors') },
+      ...(broadcast === 'update' && hasResidual
+        ? [{ name: residual, source: from(residual) }]
+        : []),
       ...deltas.flat(),
     ],
   }
 }
 
-function evalSlot(plan: TrainingPlan, shard: number): Unplaced {
-  const state = stateAt(plan, plan.rounds.length)
-  return {
-    name: `eval ${shard}`,
+/** Evaluates the weights at the start of a round, that is those after the one before. */
+function evalSlots(plan: TrainingPlan, round: number): Unplaced[] {
+  const isEnd = plan.evaluated.length === 0
+  return Array.from({ length: plan.evalShards }, (_, shard) => ({
+    name: isEnd ? `eval ${shard}` : `eval r${round - 1} ${shard}`,
     stage: 'eval',
-    round: plan.rounds.length,
+    round: isEnd ? round : round - 1,
     index: shard,
     program: { kind: 'container', argv: TRAINER, env: {} },
     taskJson: () => canonicalJson(evalTask(plan) as unknown as Json),
     inputs: [
-      {
-        name: 'weights.safetensors',
-        source: { kind: 'slot', ...state, path: 'weights.safetensors' },
-      },
+      ...weightsInputs(plan, round),
       {
         name: 'data.safetensors',
         source: { kind: 'slot', batch: 0, slot: 0, path: shardFileName('eval', shard) },
       },
     ],
-  }
+  }))
 }
 
 /** One batch of tasks that differ in `CTD_TASK_INDEX` and `CTD_SEED` alone. */

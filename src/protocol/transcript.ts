@@ -6,12 +6,17 @@ import { CtdError, errorCode, errorMessage } from '../errors.js'
 import { open } from '../wire/envelope.js'
 import type { AnyOpened, Opened } from '../wire/envelope.js'
 import { Transcript } from '../wire/generated/envelope.js'
-import { fromHex, toHex } from '../wire/ids.js'
+import { fromHex, peerIdFromPublicKey, toHex } from '../wire/ids.js'
 import type { Digest, JobId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
+import { openFrozen } from './ballot.js'
 import type { Ballot } from './ballot.js'
 import { assertManifest } from './manifest.js'
+import { parseMetrics } from './metrics.js'
 import type { Plan } from './plan.js'
+import { batchFate } from './selection.js'
+import type { MetricsOf } from './selection.js'
+import { acceptedReveal } from './slot-verdict.js'
 
 /** What a transcript is built from; `JobRecord` is one. */
 export interface TranscriptSource {
@@ -51,7 +56,7 @@ export function buildTranscript(network: string, source: TranscriptSource): Uint
       hint: 'a transcript proves a result; wait for the job to end',
     })
   }
-  const messages = [manifest, ...acceptedOf(source).flatMap(messagesOf), end]
+  const messages = [manifest, ...acceptedOf(network, source).flatMap(messagesOf), end]
   const bytes = Transcript.encode({
     version: VERSION,
     network,
@@ -76,8 +81,8 @@ interface AcceptedSlot {
   readonly chain: readonly AnyOpened[]
 }
 
-/** One list per batch, slots ascending. */
-function acceptedOf(source: TranscriptSource): AcceptedSlot[][] {
+/** One list per batch that was not skipped, slots ascending. */
+function acceptedOf(network: string, source: TranscriptSource): AcceptedSlot[][] {
   const best = new Map<string, AcceptedSlot>()
   for (const opened of source.messages()) {
     if (opened.kind !== 'receipt' || opened.message.verdict !== 'accepted') continue
@@ -87,13 +92,41 @@ function acceptedOf(source: TranscriptSource): AcceptedSlot[][] {
     const known = best.get(`${batch}/${slot}`)
     if (known === undefined || isLater(found, known)) best.set(`${batch}/${slot}`, found)
   }
-  return source.plan.batches.map((slots) =>
+  const metricsOf: MetricsOf = (batch, slot) => {
+    const found = best.get(`${batch}/${slot}`)
+    return found && metricsIn(network, found)
+  }
+  const running = source.plan.batches.filter(
+    (_, batch) => batchFate(source.plan, batch, metricsOf) !== 'skipped',
+  )
+  return running.map((slots) =>
     slots.map(({ batch, slot, name }) => {
       const found = best.get(`${batch}/${slot}`)
       if (found !== undefined) return found
       throw new CtdError('TRANSCRIPT_INCOMPLETE', `the accepted receipt of ${name} is missing`)
     }),
   )
+}
+
+/** The numbers of the result that a chain ends with accepting. */
+function metricsIn(
+  network: string,
+  { chain }: AcceptedSlot,
+): Readonly<Record<string, number>> | undefined {
+  const receipt = chain.at(-1)
+  const freeze = chain.findLast((link) => link.kind === 'freezeReveals')
+  if (receipt?.kind !== 'receipt' || freeze?.kind !== 'freezeReveals') return undefined
+  const agreed = new Set(
+    receipt.message.executors.flatMap(({ peer, outcome }) =>
+      outcome === 'agreed' ? [peerIdFromPublicKey(peer)] : [],
+    ),
+  )
+  const reveals = openFrozen(network, 'reveal', freeze.message.reveals)
+  const reveal = acceptedReveal(
+    receipt.message.outputRoot,
+    reveals.filter(({ author }) => agreed.has(author)),
+  )
+  return reveal && parseMetrics(reveal.message.metrics)
 }
 
 function chainOf(source: TranscriptSource, receipt: Opened<'receipt'>): AcceptedSlot {

@@ -6,6 +6,8 @@ import type { BlobStore } from '../blob/blob-store.js'
 import { errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import { isEnded } from '../protocol/job-step.js'
+import { metricsIn } from '../protocol/job.js'
+import { artifactsOf } from '../protocol/selection.js'
 import { parseDigest, toHex } from '../wire/ids.js'
 import type { Digest, JobId } from '../wire/ids.js'
 import type { JobRunner } from './job-runner.js'
@@ -34,7 +36,7 @@ export class OwnBlobs {
   async hold(job: Job): Promise<void> {
     const { blobs } = this.#components
     const holder = this.holderOf(job.context.jobId)
-    for (const digest of artifactsOf(job)) blobs.hold(holder, digest)
+    for (const digest of digestsOf(job)) blobs.hold(holder, digest)
     if (isEnded(job.state)) return
     const { image, inputs } = job.context.manifest.message
     if (image?.archive.length === 32) blobs.hold(holder, parseDigest(toHex(image.archive)))
@@ -59,7 +61,7 @@ export class OwnBlobs {
   onEnded(job: Job): void {
     this.release(job.context.jobId)
     const holder = this.holderOf(job.context.jobId)
-    for (const digest of artifactsOf(job)) this.#components.blobs.hold(holder, digest)
+    for (const digest of digestsOf(job)) this.#components.blobs.hold(holder, digest)
   }
 
   release(jobId: JobId): void {
@@ -67,8 +69,8 @@ export class OwnBlobs {
   }
 }
 
-function artifactsOf({ context, state }: Job): Digest[] {
-  return context.plan.artifacts.flatMap(({ batch, slot, file: path }) => {
+function digestsOf({ context, state }: Job): Digest[] {
+  return artifactsOf(context.plan, metricsIn(state)).flatMap(({ batch, slot, file: path }) => {
     const output = state.batches[batch]?.outputs.get(slot)
     if (output === undefined) return []
     const files = [...(output.files?.values() ?? [])]

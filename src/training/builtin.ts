@@ -1,5 +1,5 @@
 /**
- * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `aggregate@2`,
+ * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `continue@1`, `aggregate@2`,
  * `apply-update@1` and `reduce-eval@1`. Each reads named files and writes files; same inputs, same bytes.
  */
 import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
@@ -10,8 +10,10 @@ import { aggregate } from './aggregate.js'
 import { applyUpdate } from './broadcast.js'
 import { canonicalJson } from './canonical-json.js'
 import { COMPRESSIONS } from './codec.js'
+import { continueFrom } from './continue.js'
 import { DATA_SHAPE_FIELDS } from './data-shape.js'
 import { initialise } from './initialise.js'
+import { parameterSpecs } from './model.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
@@ -26,6 +28,7 @@ export interface BuiltinInput {
 export const BUILTIN_NAMES = [
   'split@1',
   'init@1',
+  'continue@1',
   'aggregate@2',
   'apply-update@1',
   'reduce-eval@1',
@@ -122,6 +125,8 @@ export async function runBuiltin(
       return runSplit(parse(SplitParamsSchema, params, name), inputs, outDir)
     case 'init@1':
       return runInit(parse(InitParamsSchema, params, name), outDir)
+    case 'continue@1':
+      return runContinue(parse(InitParamsSchema, params, name), inputs, outDir)
     case 'aggregate@2':
       return runAggregate(parse(AggregateParamsSchema, params, name), inputs, outDir)
     case 'apply-update@1':
@@ -156,6 +161,23 @@ async function runSplit(
 
 async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {
   await initialise(modelConfig(params.model, params), params.seed, outDir)
+}
+
+/** Takes the parameters of `init@1`; inputs: `weights`, where there are any `momentum`, `residual`. */
+async function runContinue(
+  params: z.infer<typeof InitParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const specs = parameterSpecs(modelConfig(params.model, params))
+  const optional = (name: string): string | undefined =>
+    inputs.find((input) => input.name === name)?.path
+  const state = {
+    weightsPath: inputPath(inputs, 'weights.safetensors'),
+    momentumPath: optional('momentum.safetensors'),
+    residualPath: optional('residual.safetensors'),
+  }
+  await continueFrom(specs, state, outDir)
 }
 
 async function runAggregate(

@@ -15,6 +15,8 @@ import { evalRowCount } from './split.js'
 
 /** Rounds: by default 4, more when a round would have more than 500 steps. */
 export interface TrainingSpec extends DataShape, Algorithm {
+  /** Where another job's rounds are gone on with. */
+  readonly start?: { readonly round: number; readonly feedback: number } | undefined
   readonly model: string
   /** Rows of the dataset, those for evaluation included. */
   readonly rows: number
@@ -53,6 +55,8 @@ export interface TrainingPlan {
   readonly compression: Compression
   readonly broadcast: 'full' | 'update'
   readonly sync: boolean
+  /** The first round that runs. */
+  readonly startRound: number
   /** Rounds after which the weights are evaluated, ascending; none where only the end is. */
   readonly evaluated: readonly number[]
 }
@@ -123,8 +127,21 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     compression,
     broadcast: spec.broadcast ?? 'full',
     sync,
+    startRound: startRound(spec, { roundCount, shards, compression }),
     evaluated: evaluatedRounds(spec, roundCount),
   }
+}
+
+function startRound(
+  { start }: TrainingSpec,
+  plan: { roundCount: number; shards: number; compression: Compression },
+): number {
+  const round = start?.round ?? 0
+  const needed = plan.compression === 'topk' && round > 0 ? plan.shards : 0
+  if (round >= plan.roundCount || (start?.feedback ?? 0) !== needed) {
+    throw badSpec(`the plan has no state before round ${round}`, 'resume the job it belongs to')
+  }
+  return round
 }
 
 /** Every so many rounds and the last; all where a choice depends on it. */

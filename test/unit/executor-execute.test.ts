@@ -98,7 +98,7 @@ describe('a task', () => {
     ]
     const replica = partial<Replica>({
       key: 'task/1',
-      options: { jobId: 'job', task: { message: { inputs, providers: [] } } },
+      options: { jobId: 'job', slot: { inputs: [] }, task: { message: { inputs, providers: [] } } },
     })
     const on = { phase: () => undefined, progress: () => undefined }
     await assert.rejects(work(replica, on, new AbortController().signal), { code: 'TOO_LARGE' })

@@ -11,12 +11,13 @@ import type { Election } from '../../src/protocol/election.js'
 import { encodeSpec } from '../../src/protocol/job-spec.js'
 import type { JobSpec, Resources, RunSpec, TrainSpec } from '../../src/protocol/job-spec.js'
 import { isEnded, parseTimer, stepJob } from '../../src/protocol/job-step.js'
-import { createJob } from '../../src/protocol/job.js'
+import { createJob, metricsIn } from '../../src/protocol/job.js'
 import type { JobContext, JobEffect, JobEvent, JobRunState } from '../../src/protocol/job.js'
 import { assertManifest, codeBytes } from '../../src/protocol/manifest.js'
 import { encodeMetrics } from '../../src/protocol/metrics.js'
 import type { Plan, PlannedSlot } from '../../src/protocol/plan.js'
 import { NEWCOMER } from '../../src/protocol/reputation.js'
+import { artifactsOf } from '../../src/protocol/selection.js'
 import { verifySlot } from '../../src/protocol/slot-chain.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import { commitmentOf, taskIdOf } from '../../src/protocol/task.js'
@@ -80,6 +81,10 @@ export interface RigOptions {
   ) => { readonly standings: ReadonlyMap<PeerId, Standing>; readonly receiptRoot: Uint8Array }
   /** Whether the task of this slot deviates; all where absent. */
   readonly deviates?: (slot: PlannedSlot) => boolean
+  /** Numbers of a slot's `metrics.json`, in place of some that are the same for all. */
+  readonly numbers?: (slot: PlannedSlot) => Readonly<Record<string, number>>
+  /** The job inputs beside the dataset. */
+  readonly inputs?: readonly string[]
   /** Extra bytes in every file, to push listings out of the reveals. */
   readonly extraFiles?: number
 }
@@ -624,7 +629,14 @@ export class Rig {
     const inputs = task.message.inputs.map(({ digest }) => digest)
     const content = (path: string): Uint8Array =>
       path === 'metrics.json'
-        ? utf8(JSON.stringify({ ...this.#estimate(twist), ...NUMBERS, twist }))
+        ? utf8(
+            JSON.stringify({
+              ...this.#estimate(twist),
+              ...NUMBERS,
+              ...this.options.numbers?.(slot),
+              twist,
+            }),
+          )
         : sha256(utf8(`${slot.batch}/${slot.slot}/${path}/${twist}`), ...inputs)
     const files = new Map(this.#pathsOf(slot).map((path) => [path, content(path)]))
     const listing = encodeFolder(
@@ -674,7 +686,7 @@ export class Rig {
   /** Every artifact of the ended job by its path: a file's bytes, or all files of a folder. */
   artifacts(): Map<string, Uint8Array> {
     const found = new Map<string, Uint8Array>()
-    for (const { path, batch, slot, file } of this.plan.artifacts) {
+    for (const { path, batch, slot, file } of artifactsOf(this.plan, metricsIn(this.state))) {
       const root = this.state.batches[batch]?.outputs.get(slot)?.root
       if (root === undefined) continue
       for (const [name, bytes] of this.output(root).files) {
@@ -753,7 +765,12 @@ export function sealManifest(requester: Signer, options: RigOptions): Opened<'ma
     },
     inputs:
       spec.kind === 'train'
-        ? [{ name: 'dataset', digest: sha256(utf8('dataset')), sizeBytes: 1234, folder: false }]
+        ? ['dataset', ...(options.inputs ?? [])].map((name) => ({
+            name,
+            digest: sha256(utf8(name)),
+            sizeBytes: 1234,
+            folder: false,
+          }))
         : [],
   }
   return seal(
