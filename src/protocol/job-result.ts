@@ -10,9 +10,9 @@ import type { Digest } from '../wire/ids.js'
 import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
 import { outputOf } from './job.js'
 import type { TrainSpec } from './job-spec.js'
-import type { Plan } from './plan.js'
+import type { Evaluation, Plan } from './plan.js'
 import { artifactsOf, chosenEvaluation, runningSlots } from './selection.js'
-import type { Evaluation, MetricsOf } from './selection.js'
+import type { MetricsOf } from './selection.js'
 
 const OUTPUTS_DOMAIN = utf8('ctd-outputs-v1\0')
 

@@ -15,7 +15,6 @@ import type { JobManifest } from '../wire/generated/job.js'
 import { LIMITS } from '../wire/limits.js'
 import { decodeSpec } from './job-spec.js'
 import type { JobSpec, Resources, RunSpec, Start, TrainSpec } from './job-spec.js'
-import type { Selection } from './selection.js'
 
 /** Where a task's input comes from. */
 export type InputSource =
@@ -62,6 +61,21 @@ export interface Plan {
   readonly artifacts: readonly Artifact[]
   /** Where rounds are evaluated: which of them run, and whose weights are the result. */
   readonly selection?: Selection
+}
+
+/** An evaluation of the weights after a round. */
+export interface Evaluation {
+  readonly round: number
+  readonly batch: number
+  readonly slots: readonly number[]
+}
+
+export interface Selection {
+  /** Rounds ascending; the last is the last of the plan. */
+  readonly evaluations: readonly Evaluation[]
+  /** Evaluations in a row that may bring nothing better; undefined for no end. */
+  readonly patience: number | undefined
+  readonly keep: 'best' | 'last'
 }
 
 export interface Artifact {

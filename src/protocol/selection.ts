@@ -2,22 +2,7 @@
  * Early stopping and the choice of the round whose weights are the result: pure rules over the
  * accepted evaluations, so that requester, executors and auditor agree which batches are skipped.
  */
-import type { Artifact, Plan, PlannedSlot } from './plan.js'
-
-/** An evaluation of the weights after a round. */
-export interface Evaluation {
-  readonly round: number
-  readonly batch: number
-  readonly slots: readonly number[]
-}
-
-export interface Selection {
-  /** Rounds ascending; the last is the last of the plan. */
-  readonly evaluations: readonly Evaluation[]
-  /** Evaluations in a row that may bring nothing better; undefined for no end. */
-  readonly patience: number | undefined
-  readonly keep: 'best' | 'last'
-}
+import type { Artifact, Evaluation, Plan, PlannedSlot, Selection } from './plan.js'
 
 /** Numbers of an accepted output; undefined while there is none. */
 export type MetricsOf = (
