@@ -25,7 +25,10 @@ const IMAGE = join(import.meta.dirname, '../.cache/images/image.json')
 /** Accuracy of one process on the same split and the same number of optimiser steps. */
 export async function referenceAccuracy(options: ReferenceOptions): Promise<number> {
   const { dataset, dir, model, epochs, seed, signal } = options
-  const summary = summariseDataset(await readFile(dataset), { format: 'csv' })
+  const summary = await summariseDataset(
+    { files: dataset, spoolPath: `${dir}.spool` },
+    { format: 'csv' },
+  )
   const maxLength = DEFAULT_MAX_LENGTH
   const plan = planTraining({ ...summary, model, epochs, seed, maxLength })
   await rm(dir, { recursive: true, force: true })

@@ -679,6 +679,7 @@ export async function startDaemon(
     desk,
     imageDesk,
     folderFiles: (digest) => folderFiles(blobs, digest),
+    scratchDir: workDir,
     network,
     clock,
     blobs,

@@ -4,6 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { Algorithm } from '../training/algorithm.js'
+import type { DataFormat } from '../training/data/source.js'
 import type { PeerId } from '../wire/ids.js'
 import type { BlobPort } from './blob-port.js'
 import type { ImagePort } from './image-desk.js'
@@ -12,8 +13,10 @@ import type { ImagePort } from './image-desk.js'
 export interface TrainRequest extends Algorithm {
   readonly kind: 'train'
   readonly model: string
-  /** A blob digest of this daemon, or an absolute path on the daemon's machine. */
+  /** A file or folder: a digest of this daemon, or an absolute path on the daemon's machine. */
   readonly dataset: string
+  /** Of its files; told from their names and contents when absent. */
+  readonly format?: DataFormat
   readonly epochs: number
   readonly name?: string
   readonly seed?: string
@@ -24,6 +27,8 @@ export interface TrainRequest extends Algorithm {
   readonly learningRate?: number
   readonly textColumn?: string
   readonly labelColumn?: string
+  /** Of a table of numbers; all but the label when absent. */
+  readonly featureColumns?: readonly string[]
   readonly auditPpm?: number
 }
 

@@ -5,6 +5,7 @@
  */
 import { isAbsolute } from 'node:path'
 import { z } from 'zod'
+import { DATA_FORMATS } from '../training/data/source.js'
 import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { API_LIMITS } from './limits.js'
 
@@ -56,6 +57,8 @@ const train = {
   ...ALGORITHM_FIELDS,
   textColumn: text(128).exactOptional(),
   labelColumn: text(128).exactOptional(),
+  featureColumns: z.array(text(128)).min(1).max(1000).readonly().exactOptional(),
+  format: z.enum(DATA_FORMATS).exactOptional(),
 }
 
 /** Body of `POST /submit-job`: a train job without its `kind`. */

@@ -1,7 +1,7 @@
 /** Turns what a submitter wrote into a job: reads the data, stores it, fixes every default. */
 import { randomBytes } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
-import { basename, extname } from 'node:path'
+import { stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import type { BlobStore } from '../blob/blob-store.js'
 import type { FolderEntry } from '../blob/folder.js'
 import { assertAbsolute } from '../config.js'
@@ -10,10 +10,10 @@ import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
 import { algorithmOf } from '../training/algorithm.js'
+import type { DataFile } from '../training/data/source.js'
 import { dataShapeOf } from '../training/data-shape.js'
 import { estimateCost, planTraining } from '../training/plan.js'
-import type { DataFormat, FamilyName } from '../training/families/family.js'
-import { defaultMaxLength, familyOf } from '../training/presets.js'
+import { defaultMaxLength } from '../training/presets.js'
 import { summariseDataset, type DatasetSummary } from '../training/split.js'
 import type { Image, Input } from '../wire/generated/job.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -29,6 +29,8 @@ export interface SubmissionComponents {
   readonly folderFiles: (digest: Digest) => Promise<readonly FolderFile[] | undefined>
   /** The image of a name, with its archive's blob. @throws CtdError IMAGE_UNKNOWN */
   readonly image: (name: string, holder: string) => Promise<Image>
+  /** Where files may be written while a request is judged; cleared when the daemon starts. */
+  readonly scratchDir: string
   /** Holds what is stored until the job does itself. */
   readonly holder: string
 }
@@ -60,23 +62,20 @@ export async function createJobOf(
 type Unreplicated = Omit<NewJob, 'replicas' | 'auditPpm'>
 
 async function trainJob(
-  { blobs, image, holder }: SubmissionComponents,
+  components: SubmissionComponents,
   request: TrainRequest,
 ): Promise<Unreplicated> {
   // An unknown model is told before any data is read.
   const maxLength = request.maxLength ?? defaultMaxLength(request.model)
-  const source = await readSource(blobs, request.dataset, 'dataset')
-  const bytes = await readFile(source.path)
-  const format = formatOf(source.name, bytes, request.model)
-  const { textColumn, labelColumn } = request
-  const columns = {
-    ...(textColumn === undefined ? {} : { textColumn }),
-    ...(labelColumn === undefined ? {} : { labelColumn }),
-  }
-  const summary = summariseDataset(bytes, { format, ...columns, model: request.model, maxLength })
+  const { model, format, textColumn, labelColumn, featureColumns } = request
+  const { name, files } = await findDataset(components, request.dataset)
+  const summary = await summariseDataset(
+    { files, spoolPath: join(components.scratchDir, components.holder.replaceAll('/', '-')) },
+    { model, maxLength, format, textColumn, labelColumn, featureColumns },
+  )
   const spec: TrainSpec = {
     kind: 'train',
-    model: request.model,
+    model,
     epochs: request.epochs,
     seed: request.seed ?? toHex(randomBytes(8)),
     rows: summary.rows,
@@ -86,18 +85,38 @@ async function trainJob(
     ...(request.learningRate === undefined ? {} : { learningRate: request.learningRate }),
     ...algorithmOf(request),
     maxLength,
-    format,
+    format: summary.format,
     textColumn: summary.textColumn,
     labelColumn: summary.labelColumn,
+    ...(featureColumns === undefined ? {} : { featureColumns: [...featureColumns] }),
     resources: trainResources(request, summary),
   }
-  const { digest } = await blobs.addFile(source.path, { holder })
   return {
-    name: request.name ?? `${request.model} on ${source.name}`.slice(0, LIMITS.textBytes),
+    name: request.name ?? `${model} on ${name}`.slice(0, LIMITS.textBytes),
     spec,
-    image: await image('cpu', holder),
-    inputs: [inputOf('dataset', digest, bytes.length, false)],
+    image: await components.image('cpu', components.holder),
+    inputs: [await addInput(components, 'dataset', request.dataset, 'dataset')],
   }
+}
+
+/**
+ * The files of a dataset: a file or a folder of this disk, or of the store.
+ *
+ * @throws CtdError DATASET_NOT_FOUND, BLOB_UNKNOWN
+ */
+async function findDataset(
+  { blobs, folderFiles }: SubmissionComponents,
+  source: string,
+): Promise<{ readonly name: string; readonly files: string | readonly DataFile[] }> {
+  const [digest = '', name = 'dataset'] = source.split('#', 2)
+  if (!DIGEST.test(digest)) {
+    assertAbsolute(source)
+    await statSource(source, 'dataset')
+    return { name: basename(source), files: source }
+  }
+  const held = await folderFiles(parseDigest(digest))
+  if (held === undefined) return { name, files: [{ name, path: blobs.path(parseDigest(digest)) }] }
+  return { name, files: held.map((file) => ({ name: file.path, path: blobs.path(file.digest) })) }
 }
 
 /** Memory for weights, gradients, moments and activations with room to spare. */
@@ -139,7 +158,7 @@ async function runJob(
         hint: 'letters, digits, dot, dash and underscore; task.json is taken',
       })
     }
-    inputs.push(await addInput(components, name, source))
+    inputs.push(await addInput(components, name, source, 'input'))
   }
   const spec: RunSpec = {
     kind: 'run',
@@ -184,6 +203,7 @@ async function addInput(
   { blobs, addFolder, folderFiles, holder }: SubmissionComponents,
   name: string,
   source: string,
+  what: 'dataset' | 'input',
 ): Promise<Input> {
   if (DIGEST.test(source)) {
     const digest = parseDigest(source)
@@ -195,13 +215,13 @@ async function addInput(
     }
   } else {
     assertAbsolute(source)
-    const status = await statSource(source, 'input')
+    const status = await statSource(source, what)
     if (status.isDirectory()) {
       const folder = await addFolder(source, holder)
       return inputOf(name, folder.digest, bytesOfFiles(folder.files) + folder.sizeBytes, true)
     }
   }
-  const { path } = await readSource(blobs, source, 'input')
+  const { path } = await readSource(blobs, source, what)
   const { digest, sizeBytes } = await blobs.addFile(path, { holder })
   return inputOf(name, digest, sizeBytes, false)
 }
@@ -230,22 +250,4 @@ async function readSource(
     throw new CtdError(`${what.toUpperCase()}_UNUSABLE`, `${source} is not a file of at most 1 GiB`)
   }
   return { path: source, name: basename(source) }
-}
-
-const FORMATS: ReadonlyMap<string, DataFormat> = new Map([
-  ['.csv', 'csv'],
-  ['.tsv', 'tsv'],
-  ['.tab', 'tsv'],
-  ['.jsonl', 'jsonl'],
-  ['.ndjson', 'jsonl'],
-  ['.txt', 'txt'],
-])
-/** Families that read any file as text. */
-const READS_TEXT: ReadonlySet<FamilyName> = new Set(['causal-lm', 'word-embedding'])
-
-function formatOf(name: string, bytes: Uint8Array, model: string): DataFormat {
-  const known = FORMATS.get(extname(name).toLowerCase())
-  if (known !== undefined) return known
-  if (READS_TEXT.has(familyOf(model))) return 'txt'
-  return bytes[0] === 0x7b ? 'jsonl' : 'csv'
 }

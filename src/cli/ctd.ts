@@ -177,14 +177,16 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
     common(
       add('train', 'train a model together with other peers')
         .requiredOption('--model <name>', 'model, for example bert-tiny')
-        .requiredOption('--dataset <file>', 'CSV or JSON lines, or the digest of a blob')
+        .requiredOption('--dataset <file...>', 'files or a folder of one format, or a digest')
         .requiredOption('--epochs <n>', 'passes over the data')
         .option('--shards <n>', 'parts of the data, trained side by side')
         .option('--batch-size <n>', 'examples per step')
         .option('--max-length <n>', 'tokens per example')
         .option('--learning-rate <rate>', 'of the inner optimiser')
         .option('--text-column <name>', 'column of the text')
-        .option('--label-column <name>', 'column of the label'),
+        .option('--label-column <name>', 'column of the label')
+        .option('--feature-columns <names>', 'columns of numbers, with commas between')
+        .option('--format <format>', 'csv, tsv, jsonl, txt, parquet, idx or npz'),
     ),
   )
   train.action(async () => {

@@ -2,13 +2,14 @@
 import type { JobView, RunRequest, TrainRequest } from '../api/daemon-port.js'
 import { algorithmRequest } from './algorithm-flags.js'
 import type { AlgorithmFlags } from './algorithm-flags.js'
+import { DATA_FORMATS, formatOfName, type DataFormat } from '../training/data/source.js'
 import type { Context } from './context.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { followOnScreen } from './follow.js'
 import { plotLoss } from './plot.js'
 import { formatPairs, harmless } from './terminal.js'
 import { formatAge, parseDurationMs, parseSizeMiB, parseWhole, shortJob, usage } from './units.js'
-import { uploadSource } from './upload.js'
+import { uploadSource, uploadTogether } from './upload.js'
 
 export interface FollowFlags {
   readonly detach?: boolean
@@ -24,7 +25,8 @@ interface CommonFlags extends FollowFlags {
 
 export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   readonly model: string
-  readonly dataset: string
+  /** Files or folders; read as one. */
+  readonly dataset: readonly string[]
   readonly epochs: string
   readonly shards?: string
   readonly batchSize?: string
@@ -32,6 +34,8 @@ export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   readonly learningRate?: string
   readonly textColumn?: string
   readonly labelColumn?: string
+  readonly featureColumns?: string
+  readonly format?: string
 }
 
 export interface RunFlags extends CommonFlags {
@@ -51,7 +55,13 @@ export interface RunFlags extends CommonFlags {
 
 /** Runs `ctd train`; returns the exit code. */
 export async function trainCommand(context: Context, flags: TrainFlags): Promise<number> {
-  return await submitAndFollow(context, trainRequest(flags), process.cwd(), flags)
+  const request = trainRequest(flags)
+  if (flags.dataset.length === 1) {
+    return await submitAndFollow(context, request, process.cwd(), flags)
+  }
+  await context.client.get('/v1/health')
+  const dataset = await uploadTogether(context.client, flags.dataset, process.cwd())
+  return await submitAndFollow(context, { ...request, dataset }, process.cwd(), flags)
 }
 
 /** Runs `ctd run`, from flags or from a job file; returns the exit code. */
@@ -84,7 +94,7 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
   return {
     kind: 'train',
     model: flags.model,
-    dataset: flags.dataset,
+    dataset: flags.dataset[0] ?? '',
     epochs: parseWhole(flags.epochs, 1, 10_000),
     ...commonFields(flags),
     ...whole('shards', flags.shards, 1, 256),
@@ -94,7 +104,23 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
     ...algorithmRequest(flags),
     ...(flags.textColumn === undefined ? {} : { textColumn: flags.textColumn }),
     ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
+    ...(flags.featureColumns === undefined
+      ? {}
+      : { featureColumns: flags.featureColumns.split(',').map((name) => name.trim()) }),
+    ...datasetFormat(flags),
   }
+}
+
+/** Told by name here, since a file goes to the daemon by its contents alone. */
+function datasetFormat({ format, dataset }: TrainFlags): { readonly format?: DataFormat } {
+  if (format === undefined) {
+    const [name, second] = dataset
+    const known = name === undefined || second !== undefined ? undefined : formatOfName(name)
+    return known === undefined ? {} : { format: known }
+  }
+  const known = DATA_FORMATS.find((one) => one === format)
+  if (known !== undefined) return { format: known }
+  throw usage(`not a format: "${format}"`, `one of ${DATA_FORMATS.join(', ')}`)
 }
 
 /** The request that flags of `ctd run` stand for. @throws CtdError USAGE */

@@ -1,7 +1,7 @@
 /** Brings local files to the daemon by content, never by path: it may live elsewhere. */
 import { createReadStream } from 'node:fs'
 import { opendir, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { API_LIMITS } from '../api/limits.js'
 import { CtdError } from '../errors.js'
 import { BLOB_NAME, parseBlobName } from '../wire/cid.js'
@@ -24,11 +24,45 @@ export async function uploadSource(
   const stats = await stat(path).catch(() => undefined)
   if (stats === undefined) {
     if (BLOB_NAME.test(source)) return parseBlobName(source)
-    throw new CtdError('FILE_NOT_FOUND', `there is no file or folder ${path}`, {
-      hint: 'give a path on this machine, or the digest of a blob the daemon holds: ctd ls',
-    })
+    throw fileNotFound(path)
   }
   return stats.isDirectory() ? await uploadFolder(client, path) : await uploadFile(client, path)
+}
+
+/**
+ * The digest of a folder that holds several files and folders side by side.
+ *
+ * @throws CtdError DATASET_NAMES, and what `uploadSource` throws
+ */
+export async function uploadTogether(
+  client: ApiClient,
+  sources: readonly string[],
+  base: string,
+): Promise<string> {
+  const entries = new Map<string, string>()
+  for (const source of sources) {
+    const path = resolve(base, source)
+    const stats = await stat(path).catch(() => undefined)
+    if (stats === undefined) throw fileNotFound(path)
+    const found = stats.isDirectory() ? (await listFiles(path, '', 0)).sort() : ['']
+    for (const file of found) {
+      const name = file === '' ? basename(path) : `${basename(path)}/${file}`
+      if (entries.has(name)) {
+        throw new CtdError('DATASET_NAMES', `two files of the dataset are called ${name}`, {
+          hint: 'rename one: files are taken in the order of their names',
+        })
+      }
+      entries.set(name, await uploadFile(client, join(path, file)))
+    }
+  }
+  const files = [...entries].map(([path, digest]) => ({ path, digest }))
+  return (await client.post<{ digest: string }>('/v1/folders', files)).digest
+}
+
+function fileNotFound(path: string): CtdError {
+  return new CtdError('FILE_NOT_FOUND', `there is no file or folder ${path}`, {
+    hint: 'give a path on this machine, or the digest of a blob the daemon holds: ctd ls',
+  })
 }
 
 async function uploadFile(client: ApiClient, path: string): Promise<string> {

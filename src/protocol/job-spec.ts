@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { canonicalJson } from '../training/canonical-json.js'
+import { DATA_FORMATS } from '../training/data/source.js'
 import { DATA_SHAPE_FIELDS } from '../training/data-shape.js'
 import { LIMITS } from '../wire/limits.js'
 
@@ -59,9 +60,11 @@ const TrainSpecSchema = z.strictObject({
   ...ALGORITHM_FIELDS,
   start: StartSchema.exactOptional(),
   maxLength: z.int().min(8),
-  format: z.enum(['csv', 'tsv', 'jsonl', 'txt']),
+  format: z.enum(DATA_FORMATS),
   textColumn: text,
   labelColumn: text,
+  /** Of a table of numbers; all but the label when absent. */
+  featureColumns: z.array(text).min(1).max(1000).optional(),
   resources: ResourcesSchema,
 })
 export type TrainSpec = z.infer<typeof TrainSpecSchema>

@@ -247,9 +247,12 @@ function weightsInputs(plan: TrainingPlan, round: number): readonly PlannedInput
 }
 
 function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
-  const { seed, format, textColumn, labelColumn, maxLength, model } = spec
+  const { seed, format, textColumn, labelColumn, featureColumns, maxLength, model } = spec
   const { shards, evalShards } = plan
-  const params = { shards, evalShards, maxLength, seed, format, textColumn, labelColumn, model }
+  const params = {
+    ...{ shards, evalShards, maxLength, seed, format, textColumn, labelColumn, model },
+    ...(featureColumns === undefined ? {} : { featureColumns }),
+  }
   return {
     name: 'split',
     stage: 'split',

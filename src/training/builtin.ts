@@ -11,13 +11,13 @@ import { applyUpdate } from './broadcast.js'
 import { canonicalJson } from './canonical-json.js'
 import { COMPRESSIONS } from './codec.js'
 import { continueFrom } from './continue.js'
+import { DATA_FORMATS } from './data/source.js'
 import { DATA_SHAPE_FIELDS } from './data-shape.js'
 import { initialise } from './initialise.js'
 import { parameterSpecs } from './model.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
-import { TABLE_LIMITS } from './tabular.js'
 
 export interface BuiltinInput {
   /** As the task's manifest names it, for example `weights.safetensors`. */
@@ -46,9 +46,10 @@ export const SplitParamsSchema = z.strictObject({
   evalShards: count(PLAN_LIMITS.shards).default(1),
   maxLength,
   seed,
-  format: z.enum(['csv', 'tsv', 'jsonl', 'txt']).optional(),
+  format: z.enum(DATA_FORMATS).optional(),
   textColumn: z.string().max(1000).optional(),
   labelColumn: z.string().max(1000).optional(),
+  featureColumns: z.array(z.string().max(1000)).min(1).max(1000).optional(),
   /** With it the output holds the `config.json` that Hugging Face's loaders ask for. */
   model: z.string().max(100).optional(),
 })
@@ -156,7 +157,7 @@ async function runSplit(
   if (dataset === undefined || second !== undefined) {
     throw new CtdError('INPUT_MISSING', 'split@1 takes exactly one input, the dataset')
   }
-  await splitDataset(await readBounded(dataset.path, TABLE_LIMITS.bytes), params, outDir)
+  await splitDataset({ files: dataset.path, spoolPath: `${outDir}.spool` }, params, outDir)
 }
 
 async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {

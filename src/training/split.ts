@@ -6,19 +6,38 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CtdError } from '../errors.js'
 import { canonicalJson } from './canonical-json.js'
-import type { DatasetOptions, DataShape } from './families/family.js'
+import { readExamples, type ExampleOptions } from './data/examples.js'
+import { openSource, sourceOf, type DataFile, type DataFormat } from './data/source.js'
+import type { Dataset, DataShape } from './families/family.js'
 import { FAMILY_LAWS, modelOf } from './model.js'
 import { seededOrder, SPLIT_ORDER_DOMAIN } from './order.js'
 import { defaultMaxLength, familyOf, modelConfig } from './presets.js'
+import type { Tokenizer } from './tokenizers/tokenizer.js'
 
-export interface SplitParams extends DatasetOptions {
+export interface DatasetParams extends ExampleOptions {
+  /** Told from the names of the files when absent. */
+  readonly format?: DataFormat | undefined
+  /** Tokens in a row at most; by the model when absent. */
+  readonly maxLength?: number | undefined
+  /** A text classifier when absent. */
+  readonly model?: string | undefined
+}
+
+export interface SplitParams extends DatasetParams {
   /** Training shards, one file each. */
   readonly shards: number
   /** Evaluation shards; 1 unless the evaluation set is large. */
   readonly evalShards: number
   readonly seed: string
-  /** With it the output holds the `config.json` of the model; a text classifier otherwise. */
-  readonly model?: string | undefined
+}
+
+/** Where a dataset is, and what it is read with. */
+export interface DatasetSource {
+  /** A file or a folder of this disk; or named files of it. */
+  readonly files: string | readonly DataFile[]
+  /** Beginning of the paths of files that may be written meanwhile; they are removed again. */
+  readonly spoolPath: string
+  readonly tokenizer?: Tokenizer | undefined
 }
 
 /** What a submitter knows of a dataset before any task ran; goes into the job's manifest. */
@@ -30,6 +49,7 @@ export interface DatasetSummary extends DataShape {
   readonly longestTokens: number | undefined
   readonly textColumn: string
   readonly labelColumn: string
+  readonly format: DataFormat
 }
 
 const DEFAULT_MODEL = 'bert-tiny'
@@ -39,18 +59,50 @@ export function evalRowCount(rows: number): number {
   return Math.max(1, Math.floor(rows / 10))
 }
 
-/** Reads and judges a dataset as the split task will. @throws CtdError DATA_* */
-export function summariseDataset(
-  bytes: Uint8Array,
-  options: Partial<DatasetOptions> & { readonly model?: string } = {},
-): DatasetSummary {
-  const { model = DEFAULT_MODEL } = options
-  const maxLength = options.maxLength ?? defaultMaxLength(model)
-  const dataset = FAMILY_LAWS[familyOf(model)].read(bytes, { ...options, maxLength })
-  const evalRows = evalRowCount(dataset.rows)
-  const { rows, shape, longestTokens, textColumn, labelColumn } = dataset
-  const trainRows = rows - evalRows
-  return { ...shape, rows, trainRows, evalRows, longestTokens, textColumn, labelColumn }
+/** Reads and judges a dataset as the split task will. @throws CtdError DATA_*, TOKENIZER_* */
+export async function summariseDataset(
+  source: DatasetSource,
+  params: DatasetParams = {},
+): Promise<DatasetSummary> {
+  return await withDataset(source, params, 'summary', (dataset, format) => {
+    const evalRows = evalRowCount(dataset.rows)
+    const { rows, shape, longestTokens, textColumn, labelColumn } = dataset
+    const trainRows = rows - evalRows
+    return { ...shape, format, rows, trainRows, evalRows, longestTokens, textColumn, labelColumn }
+  })
+}
+
+/** Rows are there as long as `use` runs. A summary needs the rows of few kinds. */
+async function withDataset<T>(
+  { files, spoolPath, tokenizer }: DatasetSource,
+  params: DatasetParams,
+  purpose: 'summary' | 'split',
+  use: (dataset: Dataset, format: DataFormat) => T | Promise<T>,
+): Promise<T> {
+  const { model = DEFAULT_MODEL, maxLength = defaultMaxLength(model) } = params
+  const law = FAMILY_LAWS[familyOf(model)]
+  const plain = law.examples('txt') === 'text' && law.examples('csv') === 'text' ? 'txt' : 'csv'
+  const options = { format: params.format, plain } as const
+  const source =
+    typeof files === 'string' ? await openSource(files, options) : await sourceOf(files, options)
+  const kind = law.examples(source.format)
+  const isKept = purpose === 'split' || kind === 'text' || kind === 'features'
+  const examples = await readExamples(
+    kind,
+    source,
+    { ...params, textColumn: given(params.textColumn), labelColumn: given(params.labelColumn) },
+    isKept ? spoolPath : undefined,
+  )
+  try {
+    return await use(law.read(examples, { maxLength, tokenizer }), source.format)
+  } finally {
+    examples.close()
+  }
+}
+
+/** A summary names the columns that were read, and none where there are none. */
+function given(column: string | undefined): string | undefined {
+  return column === '' ? undefined : column
 }
 
 /**
@@ -62,12 +114,16 @@ export function summariseDataset(
  * the rest, their sizes differ by one at most.
  */
 export async function splitDataset(
-  bytes: Uint8Array,
+  source: DatasetSource,
   params: SplitParams,
   outDir: string,
 ): Promise<void> {
+  await withDataset(source, params, 'split', (dataset) => writeSplit(dataset, params, outDir))
+}
+
+async function writeSplit(dataset: Dataset, params: SplitParams, outDir: string): Promise<void> {
   const { model = DEFAULT_MODEL, maxLength } = params
-  const { rows, shape, split: splitRows } = FAMILY_LAWS[familyOf(model)].read(bytes, params)
+  const { rows, shape, split: splitRows } = dataset
   const order = seededOrder(SPLIT_ORDER_DOMAIN, params.seed, rows)
   const evalRows = evalRowCount(rows)
   const trainRows = rows - evalRows

@@ -88,7 +88,15 @@ test('train uploads the data set, tells id and estimate, follows, and ends with 
   assert.equal(fake.daemon.blobs.bytes.get(request.dataset)?.toString(), 'text,label\ngood,1\n')
   assert.deepEqual(
     { ...request, dataset: '' },
-    { kind: 'train', model: 'bert-tiny', dataset: '', epochs: 5, shards: 2, seed: '7' },
+    {
+      kind: 'train',
+      model: 'bert-tiny',
+      dataset: '',
+      epochs: 5,
+      format: 'csv',
+      shards: 2,
+      seed: '7',
+    },
   )
   assert.match(err, new RegExp(`^job ${JOB_ID}\nestimate: about 3 minutes on 2 peers\n`))
   assert.match(err, /job ab12ab12ab12 {2}succeeded {2}4\/4 tasks/)

@@ -45,7 +45,7 @@ test('flags that cannot be meant are USAGE', () => {
   assert.throws(() => runRequest(['x'], { ...run, input: ['a=1', 'a=2'] }), { code: 'USAGE' })
   assert.throws(() => runRequest(['x'], { ...run, replicas: '1' }), { code: 'USAGE' })
   assert.throws(() => runRequest(['x'], { ...run, isolation: 'chroot' }), { code: 'USAGE' })
-  const train = { model: 'm', dataset: 'd', epochs: '5' }
+  const train = { model: 'm', dataset: ['d'], epochs: '5' }
   assert.throws(() => trainRequest({ ...train, epochs: 'five' }), { code: 'USAGE' })
   assert.throws(() => trainRequest({ ...train, learningRate: '0' }), { code: 'USAGE' })
   assert.deepEqual(trainRequest({ ...train, learningRate: '2e-5', shards: '3' }), {

@@ -75,7 +75,7 @@ const texts = (set: ExampleSet): string[] =>
 const labels = (set: ExampleSet): unknown[] => Array.from(set.labelIds, (id) => set.labels[id])
 const floats = (set: ExampleSet, row: number): number[] => {
   const bytes = Buffer.from(set.row(row))
-  return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(4 * i))
+  return Array.from({ length: bytes.length / 8 }, (_, i) => bytes.readDoubleLE(8 * i))
 }
 
 const LINES = Array.from({ length: 12 }, (_, i) => [`row ${i}`, i % 2 === 0 ? 'even' : 'odd'])
@@ -188,10 +188,10 @@ describe('the parser of delimited text', () => {
 })
 
 describe('texts', () => {
-  it('are the lines of text files, blank ones too', async () => {
+  it('are the lines of text files with their breaks, blank ones too', async () => {
     const set = await read('text', { 'b.txt': 'third\r\n', 'a.txt': 'first\n\nsecond' })
-    assert.deepEqual(texts(set), ['first', '', 'second', 'third'])
-    assert.equal(set.totalBytes, 16)
+    assert.deepEqual(texts(set), ['first\n', '\n', 'second\n', 'third\r\n'])
+    assert.equal(set.totalBytes, 21)
   })
 
   it('are the text column of a table', async () => {
@@ -205,14 +205,14 @@ describe('pairs of texts', () => {
     const set = await read('text-pair', { 'a.csv': csv })
     assert.equal(textOf(set.row(3)), 'row 3')
     assert.equal(textOf(set.second(3)), 'to row 3')
-    assert.deepEqual([set.textColumn, set.pairColumn], ['query', 'answer'])
+    assert.deepEqual([set.textColumn, set.labelColumn], ['query', 'answer'])
   })
 
   it('never come from one column twice: DATA_COLUMN_MISSING', async () => {
     const error = await refusal(
       'text-pair',
       { 'a.csv': CSV },
-      { textColumn: 'text', pairColumn: 'text' },
+      { textColumn: 'text', labelColumn: 'text' },
     )
     assert.equal(error.code, 'DATA_COLUMN_MISSING')
   })
@@ -260,12 +260,18 @@ describe('rows of numbers', () => {
     })
   }
 
+  it('lack a number where a cell is empty', async () => {
+    for (const cell of ['', 'NA', ' ? ']) {
+      const set = await read('features', broken(cell))
+      assert.deepEqual(floats(set, 5), [Number.NaN, 0.625])
+    }
+  })
+
   const broken = (cell: string): Files => ({ 'a.csv': NUMBERS.replace('\n5,', `\n${cell},`) })
   const refused: readonly (readonly [string, string, Files, ExampleOptions?])[] = [
     ['a number that is NaN', 'DATA_NOT_FINITE', broken('NaN')],
     ['a number that is infinite', 'DATA_NOT_FINITE', broken('-inf')],
     ['a number beyond 32 bits', 'DATA_NOT_FINITE', broken('1e39')],
-    ['a number that is missing', 'DATA_MISSING_VALUE', broken('')],
     ['a word among numbers', 'DATA_NOT_NUMERIC', broken('long')],
     ['a hexadecimal number', 'DATA_NOT_NUMERIC', broken('0x10')],
     ['a table without a header', 'DATA_NO_HEADER', { 'a.csv': NUMBERS.slice(21) }],

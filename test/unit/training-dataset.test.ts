@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { parseTable } from '../../src/training/tabular.js'
+import { readExamples } from '../../src/training/data/examples.js'
+import { openSource } from '../../src/training/data/source.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'ctd-dataset-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -23,8 +24,13 @@ describe("the demo's dataset", () => {
     assert.deepEqual(write('second.csv'), bytes)
   })
 
-  it('holds 160 different phrases of each of twenty languages, none longer than 60 bytes', () => {
-    const { rows } = parseTable(bytes)
+  it('holds 160 different phrases of each of twenty languages, none longer than 60 bytes', async () => {
+    const source = await openSource(join(folder, 'first.csv'))
+    const examples = await readExamples('labelled-text', source, {}, join(folder, 'spool'))
+    const rows = Array.from(examples.labelIds, (id, row) => ({
+      text: Buffer.from(examples.row(row)).toString(),
+      label: examples.labels[id] ?? '',
+    }))
     const counts = new Map<string, number>()
     for (const { label } of rows) counts.set(label, (counts.get(label) ?? 0) + 1)
     assert.equal(counts.size, 20)

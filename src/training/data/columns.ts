@@ -13,7 +13,7 @@ const NAMES: Readonly<Record<ColumnRole, readonly string[]>> = {
   positive: ['positive', 'passage', 'answer', 'sentence2', 'text2', 'target', 'second', 'b'],
 }
 /** Of tables of numbers, whose last column is the label where no name says so. */
-const NUMERIC_LABELS = [...NAMES.label, 'species', 'y', 'outcome', 'diagnosis']
+const NUMERIC_LABELS = [...NAMES.label, 'species', 'variety', 'diagnosis', 'y']
 
 /** @throws CtdError DATA_COLUMN_MISSING */
 export function findColumn(
@@ -32,7 +32,9 @@ export function findLabelOfNumbers(columns: readonly string[], wanted: string | 
   if (wanted !== undefined) return namedColumn(columns, 'label', wanted)
   const found = columnLike(columns, NUMERIC_LABELS)
   if (found !== undefined) return found
-  throw columnMissing(columns, 'label', 'no column looks like the label', undefined)
+  const last = columns.at(-1)
+  if (last !== undefined) return last
+  throw columnMissing(columns, 'label', 'there are no columns', undefined)
 }
 
 /** @throws CtdError DATA_COLUMN_MISSING */

@@ -21,9 +21,8 @@ export type ExampleKind = (typeof EXAMPLE_KINDS)[number]
 export interface ExampleOptions {
   /** Of texts; of the first texts of pairs; of the rows of an npz file. */
   readonly textColumn?: string | undefined
+  /** Of labels; of the second texts of pairs. */
   readonly labelColumn?: string | undefined
-  /** Of the second texts of pairs. */
-  readonly pairColumn?: string | undefined
   /** Of numbers; all but the label where absent. */
   readonly featureColumns?: readonly string[] | undefined
 }
@@ -39,7 +38,6 @@ export interface ExampleSet {
   /** The columns that were read, by their names in the file; empty where there are none. */
   readonly textColumn: string
   readonly labelColumn: string
-  readonly pairColumn: string
   /** Names of numbers; [height, width, channels] of images stands in `shape`. */
   readonly featureColumns: readonly string[]
   /** Extents of a row: [features], [height, width, channels], or none for texts. */
@@ -48,8 +46,9 @@ export interface ExampleSet {
   readonly longestBytes: number
   readonly totalBytes: number
   /**
-   * Bytes of a row, valid until the next call: UTF-8 of a text, float32 little-endian of numbers,
-   * uint8 of pixels, row by row and channel by channel last.
+   * Bytes of a row, valid until the next call: UTF-8 of a text, float64 little-endian of numbers
+   * (not-a-number where one is missing), uint8 of pixels from the top, all channels of each together.
+   * Lines of text files keep their breaks, so that all rows together are the text.
    */
   readonly row: (row: number) => Uint8Array
   /** UTF-8 of the second text of a pair. */
@@ -64,7 +63,7 @@ export interface ExampleSet {
  * judged alone, and `row` and `second` must not be called
  * @throws CtdError DATA_EMPTY, DATA_TOO_LARGE, DATA_ENCODING, DATA_QUOTE, DATA_RAGGED, DATA_JSON,
  * DATA_PARQUET, DATA_IDX, DATA_NPZ, DATA_ZIP, DATA_TRUNCATED, DATA_COMPRESSION, DATA_FORMAT,
- * DATA_COLUMN_MISSING, DATA_COLUMN_TWICE, DATA_BLANK, DATA_MISSING_VALUE, DATA_NOT_NUMERIC,
+ * DATA_COLUMN_MISSING, DATA_COLUMN_TWICE, DATA_BLANK, DATA_NOT_NUMERIC,
  * DATA_NOT_FINITE, DATA_NO_HEADER, DATA_SHAPE, DATA_TOO_FEW_ROWS, DATA_ONE_CLASS,
  * DATA_TOO_MANY_CLASSES
  */
@@ -98,7 +97,6 @@ const READERS: Readonly<Record<ExampleKind, Reader>> = {
 class Collector {
   textColumn = ''
   labelColumn = ''
-  pairColumn = ''
   featureColumns: readonly string[] = []
   shape: readonly number[] = []
   private rows = 0
@@ -171,9 +169,9 @@ class Collector {
     }
     const labels = [...found].sort()
     const places = Int32Array.from(found, (label) => labels.indexOf(label))
-    const { kind, rows, textColumn, labelColumn, pairColumn, featureColumns, shape } = this
+    const { kind, rows, textColumn, labelColumn, featureColumns, shape } = this
     return {
-      ...{ kind, rows, labels, textColumn, labelColumn, pairColumn, featureColumns, shape },
+      ...{ kind, rows, labels, textColumn, labelColumn, featureColumns, shape },
       labelIds: this.ids.subarray(0, found.length === 0 ? 0 : rows).map((id) => places[id] ?? -1),
       longestBytes: this.longestBytes,
       totalBytes: this.totalBytes,
@@ -235,21 +233,20 @@ function assertLabel(label: string, place: () => string, line: number): void {
   })
 }
 
-/** Lines of text files, without their breaks; else the texts of a table. */
+/** Lines of text files with their breaks; else the texts of a table. */
 async function readTexts(
   source: DataSource,
   options: ExampleOptions,
   into: Collector,
 ): Promise<void> {
   if (source.format === 'txt') {
-    for (const file of source.files) {
+    for (const [i, file] of source.files.entries()) {
       for await (const { text, isLast } of readLineBlocks(source.files, file)) {
-        const lines = text.split('\n')
-        // What follows the last break is no line; nor is the end of a block.
-        if (!isLast || lines.at(-1) === '') lines.pop()
-        for (const line of lines) {
-          into.add(UTF8.encode(line.endsWith('\r') ? line.slice(0, -1) : line))
-        }
+        const lines = text.split(/(?<=\n)/)
+        // A file that ends without a break must not run into the next one.
+        const isOpen = isLast && text !== '' && !text.endsWith('\n') && i + 1 < source.files.length
+        if (isOpen) lines.push(`${lines.pop() ?? ''}\n`)
+        for (const line of lines) if (line !== '') into.add(UTF8.encode(line))
       }
     }
     return
@@ -274,14 +271,14 @@ async function readPairs(
 ): Promise<void> {
   const batches = readTable(source, (columns) => {
     into.textColumn = findColumn(columns, 'anchor', options.textColumn ?? known(into.textColumn))
-    const wanted = options.pairColumn ?? known(into.pairColumn)
-    into.pairColumn = findColumn(columns, 'positive', wanted)
-    if (into.pairColumn === into.textColumn) {
+    const wanted = options.labelColumn ?? known(into.labelColumn)
+    into.labelColumn = findColumn(columns, 'positive', wanted)
+    if (into.labelColumn === into.textColumn) {
       throw new CtdError('DATA_COLUMN_MISSING', 'both texts of a pair come from one column', {
         hint: 'name two columns',
       })
     }
-    return [into.textColumn, into.pairColumn]
+    return [into.textColumn, into.labelColumn]
   })
   for await (const { file, records } of batches) {
     for (const { line, cells } of records) {
@@ -300,13 +297,13 @@ async function readFeatures(
   into: Collector,
 ): Promise<void> {
   if (source.format === 'npz') {
+    nameArrays(options, into)
     for await (const part of openNpz(source, options)) {
       await readArray(part, into, 2, (bytes, row) => {
         const numbers = decodeNumbers(bytes, part.array)
-        const floats = Float32Array.from(numbers)
-        const bad = floats.findIndex((number) => !Number.isFinite(number))
+        const bad = numbers.findIndex((number) => !Number.isFinite(Math.fround(number)))
         if (bad !== -1) throw notFinite(`row ${row + 1} of ${part.name}`, `number ${bad + 1}`, row)
-        return bytesOfFloats(floats)
+        return bytesOfNumbers(numbers)
       })
     }
     return
@@ -329,34 +326,31 @@ async function readFeatures(
   for await (const { file, records } of batches) {
     for (const { line, cells } of records) {
       const place = (): string => recordPlace(source, file, line)
-      const floats = new Float32Array(into.featureColumns.length)
+      const numbers = new Float64Array(into.featureColumns.length)
       for (const [i, name] of into.featureColumns.entries()) {
-        floats[i] = numberOf(cells[i] ?? '', name, place, line)
+        numbers[i] = numberOf(cells[i] ?? '', name, place, line)
       }
       const label = (cells.at(-1) ?? '').trim()
       assertLabel(label, place, line)
-      into.add(bytesOfFloats(floats), label)
+      into.add(bytesOfNumbers(numbers), label)
     }
   }
 }
 
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i
+/** Written where a number is missing; not-a-number on purpose is refused. */
 const MISSING = new Set(['', 'na', 'n/a', 'null', 'none', '?', '-'])
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i
 const NOT_FINITE = /^[+-]?(nan|inf|infinity)$/i
 
 function numberOf(cell: string, column: string, place: () => string, line: number): number {
   const text = cell.trim()
   if (NUMBER.test(text)) {
-    const number = Math.fround(Number(text))
-    if (Number.isFinite(number)) return number
+    const number = Number(text)
+    // The model computes in 32 bits.
+    if (Number.isFinite(Math.fround(number))) return number
     throw notFinite(place(), `"${column}"`, line)
   }
-  if (MISSING.has(text.toLowerCase())) {
-    throw new CtdError('DATA_MISSING_VALUE', `${place()}: "${column}" is missing`, {
-      hint: 'fill it, for example with the mean of the column, or remove the line',
-      fields: { line, column },
-    })
-  }
+  if (MISSING.has(text.toLowerCase())) return Number.NaN
   if (NOT_FINITE.test(text)) throw notFinite(place(), `"${column}"`, line)
   throw new CtdError(
     'DATA_NOT_NUMERIC',
@@ -383,9 +377,9 @@ function assertHeader(columns: readonly string[], place: string): void {
 }
 
 /** Little-endian whatever the machine. */
-function bytesOfFloats(floats: Float32Array): Uint8Array {
-  const view = new DataView(new ArrayBuffer(4 * floats.length))
-  for (const [i, number] of floats.entries()) view.setFloat32(4 * i, number, true)
+function bytesOfNumbers(numbers: Float64Array): Uint8Array {
+  const view = new DataView(new ArrayBuffer(8 * numbers.length))
+  for (const [i, number] of numbers.entries()) view.setFloat64(8 * i, number, true)
   return new Uint8Array(view.buffer)
 }
 
@@ -400,6 +394,7 @@ async function readImages(
       hint: 'this model takes npz, or idx files as those of MNIST',
     })
   }
+  nameArrays(options, into)
   const parts = source.format === 'idx' ? openIdx(source) : openNpz(source, options)
   for await (const part of parts) {
     if (part.array.type !== 'u1') {
@@ -409,6 +404,12 @@ async function readImages(
     }
     await readArray(part, into, 3, (bytes) => bytes)
   }
+}
+
+/** The arrays that were named, so that the split task takes them again. */
+function nameArrays({ textColumn = '', labelColumn = '' }: ExampleOptions, into: Collector): void {
+  into.textColumn = textColumn
+  into.labelColumn = labelColumn
 }
 
 /**

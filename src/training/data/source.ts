@@ -23,6 +23,13 @@ export interface DataSource {
   readonly files: readonly DataFile[]
 }
 
+export interface SourceOptions {
+  /** Told from names and contents when absent. */
+  readonly format?: DataFormat | undefined
+  /** What a file is taken for that neither its name nor its first bytes tell. */
+  readonly plain?: 'csv' | 'txt' | undefined
+}
+
 const FOLDER_DEPTH = 8
 const READ_BYTES = 1024 * 1024
 
@@ -47,17 +54,17 @@ const EXTENSIONS: Readonly<Record<string, DataFormat>> = {
  */
 export async function openSource(
   path: string,
-  { name = basename(path), format }: { name?: string; format?: DataFormat | undefined } = {},
+  { name = basename(path), ...options }: SourceOptions & { readonly name?: string } = {},
 ): Promise<DataSource> {
   const status = await stat(path)
   const files = status.isDirectory() ? await listFiles(path, '', 0) : [{ name, path }]
-  return await sourceOf(files, format)
+  return await sourceOf(files, options)
 }
 
 /** As `openSource`, of files that are known by name, in any order. */
 export async function sourceOf(
   files: readonly DataFile[],
-  format?: DataFormat | undefined,
+  { format, plain = 'csv' }: SourceOptions = {},
 ): Promise<DataSource> {
   if (files.length === 0) {
     throw new CtdError('DATA_EMPTY', 'the dataset is a folder without files')
@@ -75,7 +82,7 @@ export async function sourceOf(
     total += size
   }
   if (total > DATA_LIMITS.bytes) throw tooLarge(`${total} bytes`)
-  return { format: format ?? (await commonFormat(sorted)), files: sorted }
+  return { format: format ?? (await commonFormat(sorted, plain)), files: sorted }
 }
 
 function emptyMessage(files: readonly DataFile[], file: DataFile): string {
@@ -101,10 +108,10 @@ async function listFiles(folder: string, under: string, depth: number): Promise<
   return found
 }
 
-async function commonFormat(files: readonly DataFile[]): Promise<DataFormat> {
+async function commonFormat(files: readonly DataFile[], plain: 'csv' | 'txt'): Promise<DataFormat> {
   let first: { readonly format: DataFormat; readonly name: string } | undefined
   for (const { name, path } of files) {
-    const format = await formatOf(name, path)
+    const format = formatOfName(name) ?? (await sniffFormat({ name, path }, plain))
     if (first !== undefined && first.format !== format) {
       throw new CtdError(
         'DATA_MIXED_FORMATS',
@@ -117,15 +124,15 @@ async function commonFormat(files: readonly DataFile[]): Promise<DataFormat> {
   return first?.format ?? 'csv'
 }
 
-/** By the end of the name, else by the first bytes. */
-async function formatOf(name: string, path: string): Promise<DataFormat> {
+/** What a name says by its end, packed or not. */
+export function formatOfName(name: string): DataFormat | undefined {
   const lower = name.toLowerCase().replace(/\.gz$/, '')
   if (/idx[1-4][-.]ubyte$|\.idx[1-4]?$/.test(lower)) return 'idx'
-  const extension = /\.([a-z0-9]+)$/.exec(lower)?.[1] ?? ''
-  return EXTENSIONS[extension] ?? (await sniffFormat({ name, path }))
+  return EXTENSIONS[/\.([a-z0-9]+)$/.exec(lower)?.[1] ?? '']
 }
 
-async function sniffFormat(file: DataFile): Promise<DataFormat> {
+/** By the first bytes, where the name says nothing. */
+async function sniffFormat(file: DataFile, plain: 'csv' | 'txt'): Promise<DataFormat> {
   let start = new Uint8Array()
   for await (const chunk of readChunks([file], file)) {
     start = Uint8Array.from(chunk.subarray(0, 64 * 1024))
@@ -136,6 +143,7 @@ async function sniffFormat(file: DataFile): Promise<DataFormat> {
   if (magic === 'PK\u0003\u0004') return 'npz'
   if (start[0] === 0 && start[1] === 0) return 'idx'
   const first = new TextDecoder().decode(start).trimStart().split('\n', 1)[0] ?? ''
+  if (plain === 'txt') return 'txt'
   if (first.startsWith('{')) return 'jsonl'
   return first.includes('\t') && !first.includes(',') ? 'tsv' : 'csv'
 }

@@ -6,6 +6,8 @@
  * one token with their neighbours, so that every token but the first is predicted once.
  */
 import { TOKEN } from '../bytes.js'
+import { CtdError } from '../../errors.js'
+import type { ExampleSet } from '../data/examples.js'
 import { naturalLog } from '../portable-math.js'
 import type { TensorSpec } from '../safetensors.js'
 import { transformerFlops } from './bert.js'
@@ -13,6 +15,7 @@ import { FIXED_POINT, languageResults } from './counts.js'
 import type { Dataset, DatasetOptions, FamilyLaw, Initial, Model } from './family.js'
 import { byName, layerNorm, parameter } from './parameters.js'
 import { assertEnoughRows, writeRows } from './rows.js'
+import { coderOf, idType } from './texts.js'
 
 export interface CausalLmConfig {
   readonly family: 'causal-lm'
@@ -25,6 +28,8 @@ export interface CausalLmConfig {
   readonly maxLength: number
 }
 
+/** Tokens that are held in memory: a gibibyte of text over bytes needs four times as many. */
+const STREAM_MAX = 2 ** 28
 /** GPT-2's `initializer_range`. */
 const NARROW = 0.02
 
@@ -89,15 +94,41 @@ function initial({ name, shape }: TensorSpec, layers: number): Initial {
   return { deviation: name.endsWith('c_proj.weight') ? wide / Math.sqrt(2 * layers) : wide }
 }
 
-/** Any file, byte by byte. @throws CtdError DATA_TOO_FEW_ROWS */
-function readBytes(bytes: Uint8Array, options: DatasetOptions): Dataset {
-  return windowsOf(
-    Int16Array.from(bytes, (byte) => TOKEN.byteOffset + byte),
-    {
-      maxLength: options.maxLength,
-      vocabulary: TOKEN.vocabulary,
-    },
-  )
+/**
+ * All texts one behind the other: the lines of a text file as they are, the texts of a table with
+ * the token for the end behind each.
+ *
+ * @throws CtdError DATA_TOO_FEW_ROWS, DATA_TOO_LARGE, TOKENIZER_UNSUITABLE
+ */
+function readStream(examples: ExampleSet, { maxLength, tokenizer }: DatasetOptions): Dataset {
+  const coder = coderOf(tokenizer, false)
+  const isTable = examples.textColumn !== ''
+  let tokens = makeIds(coder.vocabulary, 64 * 1024)
+  let used = 0
+  for (let row = 0; row < examples.rows; row++) {
+    const ids = coder.encode(examples.row(row))
+    const needed = used + ids.length + 1
+    if (needed > tokens.length) {
+      if (needed > STREAM_MAX) {
+        throw new CtdError('DATA_TOO_LARGE', `the dataset has more than ${STREAM_MAX} tokens`, {
+          hint: 'train on a part of it',
+        })
+      }
+      const longer = makeIds(coder.vocabulary, Math.min(STREAM_MAX, Math.max(needed, 2 * used)))
+      longer.set(tokens.subarray(0, used))
+      tokens = longer
+    }
+    for (let k = 0; k < ids.length; k++) tokens[used + k] = ids[k] ?? 0
+    used += ids.length
+    if (isTable) tokens[used++] = coder.end
+  }
+  const { vocabulary } = coder
+  const { textColumn } = examples
+  return { ...windowsOf(tokens.subarray(0, used), { maxLength, vocabulary }), textColumn }
+}
+
+function makeIds(vocabulary: number, length: number): Int16Array | Int32Array {
+  return idType(vocabulary) === 'I16' ? new Int16Array(length) : new Int32Array(length)
 }
 
 /**
@@ -177,7 +208,8 @@ function unigram(part: {
 }
 
 export const CAUSAL_LM: FamilyLaw = {
-  read: readBytes,
+  examples: () => 'text',
+  read: readStream,
   results: languageResults,
   files: [],
   baseline: 'how often each token occurs',

@@ -4,7 +4,9 @@
  */
 import type { Json } from '../canonical-json.js'
 import type { TensorSpec } from '../safetensors.js'
-import type { TableFormat, TableOptions } from '../tabular.js'
+import type { ExampleKind, ExampleSet } from '../data/examples.js'
+import type { DataFormat } from '../data/source.js'
+import type { Tokenizer } from '../tokenizers/tokenizer.js'
 
 export type FamilyName =
   | 'text-classifier'
@@ -49,13 +51,12 @@ export interface Model {
   describe(split: Pick<DatasetSplit, 'labels' | 'describes'>): Readonly<Record<string, Json>>
 }
 
-export interface DatasetOptions extends Omit<TableOptions, 'format'> {
-  readonly format?: DataFormat | undefined
+export interface DatasetOptions {
   /** Tokens in a row at most; longer texts are cut. */
   readonly maxLength: number
+  /** Bytes are the tokens where it is absent. */
+  readonly tokenizer?: Tokenizer | undefined
 }
-
-export type DataFormat = TableFormat | 'txt'
 
 /** A dataset as its family sees it: numbered rows that an order shuffles and shards share out. */
 export interface Dataset {
@@ -91,8 +92,10 @@ export type Counts = (name: string) => number
 export type ResultFields = Readonly<Record<string, number | null>>
 
 export interface FamilyLaw {
-  /** Reads and judges a dataset. @throws CtdError DATA_* */
-  readonly read: (bytes: Uint8Array, options: DatasetOptions) => Dataset
+  /** What the family learns from, by the format of the files. */
+  readonly examples: (format: DataFormat) => ExampleKind
+  /** Judges a dataset that was read. @throws CtdError DATA_* */
+  readonly read: (examples: ExampleSet, options: DatasetOptions) => Dataset
   readonly results: (counts: Counts) => ResultFields
   /** Files of the split that the use of a model needs, beside `config.json`. */
   readonly files: readonly string[]

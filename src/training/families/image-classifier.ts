@@ -2,14 +2,16 @@
  * Classifiers of images of one size: a small convolutional network, or a network of dense layers
  * over all pixels. Names are those of a `torch.nn.Module` with these members.
  */
+import { CtdError } from '../../errors.js'
+import type { ExampleSet } from '../data/examples.js'
+import { isTableFormat } from '../data/table.js'
 import type { TensorSpec } from '../safetensors.js'
 import { classifierResults } from './counts.js'
-import type { Dataset, DatasetOptions, FamilyLaw, Initial, Model } from './family.js'
-import { labelSplit, readLabels } from './labels.js'
-import { readNumbers } from './numbers.js'
+import type { Dataset, FamilyLaw, Initial, Model } from './family.js'
+import { labelSplit } from './labels.js'
+import { numbersOf } from './numbers.js'
 import { byName, linear, parameter } from './parameters.js'
-import { assertEnoughRows, labelTensor, writeRows } from './rows.js'
-import { CtdError } from '../../errors.js'
+import { labelTensor, writeRows } from './rows.js'
 
 export interface ImageClassifierConfig {
   readonly family: 'image-classifier'
@@ -70,60 +72,27 @@ export function rectifierInitial({ name, shape }: TensorSpec): Initial {
 }
 
 /**
- * Square grey images in a table: one column of labels, all others pixels from 0 to 255, row by row.
+ * Images with a label each; also square grey ones in a table: one column of labels, all others
+ * pixels from 0 to 255, row by row.
  *
- * @throws CtdError DATA_*
+ * @throws CtdError DATA_SHAPE, DATA_NUMBER
  */
-function readPixelTable(bytes: Uint8Array, options: DatasetOptions): Dataset {
-  const { values, names, labels, labelColumn } = readNumbers(bytes, options)
-  const edge = Math.sqrt(names.length)
-  if (!Number.isInteger(edge)) {
-    throw new CtdError('DATA_SHAPE', `${names.length} pixels a row are no square image`, {
-      hint: 'one column of labels, and as many pixels as a square has',
-    })
-  }
-  const wrong = values.findIndex((value) => !Number.isInteger(value) || value < 0 || value > 255)
-  if (wrong !== -1) {
-    const row = Math.floor(wrong / names.length)
-    throw new CtdError('DATA_NUMBER', `row ${row + 1} holds a pixel that is not from 0 to 255`, {
-      fields: { row: row + 1 },
-    })
-  }
-  const pixels = Uint8Array.from(values)
-  return imageDataset({ pixels, labels, labelColumn, height: edge, width: edge, channels: 1 })
-}
-
-/**
- * Images with a label each.
- *
- * @param images.pixels - row after row of the dataset, channel after channel, then from the top
- * @throws CtdError DATA_TOO_FEW_ROWS, DATA_ONE_CLASS, DATA_TOO_MANY_CLASSES
- */
-export function imageDataset(images: {
-  readonly pixels: Uint8Array
-  readonly labels: readonly string[]
-  readonly labelColumn: string
-  readonly height: number
-  readonly width: number
-  readonly channels: number
-}): Dataset {
-  const { pixels, height, width, channels, labelColumn } = images
-  assertEnoughRows(images.labels.length)
-  const { labels, ids } = readLabels(images.labels)
+function readImages(examples: ExampleSet): Dataset {
+  const { labels, labelIds: ids } = examples
+  const { height, width, channels, pixelsOf } =
+    examples.kind === 'images' ? imagesOf(examples) : squaresOf(examples)
   const size = channels * height * width
   const fill = (rows: Uint32Array): Uint8Array => {
     const filled = new Uint8Array(rows.length * size)
-    for (const [i, row] of rows.entries()) {
-      filled.set(pixels.subarray(row * size, (row + 1) * size), i * size)
-    }
+    for (const [i, row] of rows.entries()) filled.set(pixelsOf(row), i * size)
     return filled
   }
   const tensor = { name: 'pixels', dtype: 'U8', rowShape: [channels, height, width], fill } as const
   return {
-    rows: images.labels.length,
+    rows: examples.rows,
     shape: { classes: labels.length, height, width, channels },
-    textColumn: '',
-    labelColumn,
+    textColumn: examples.textColumn,
+    labelColumn: examples.labelColumn,
     split: (held, taught) => ({
       labels,
       ...labelSplit({ labels, ids, held, taught }),
@@ -133,8 +102,61 @@ export function imageDataset(images: {
   }
 }
 
+interface Pixels {
+  readonly height: number
+  readonly width: number
+  readonly channels: number
+  /** Channel after channel, each row by row from the top. */
+  readonly pixelsOf: (row: number) => Uint8Array
+}
+
+function imagesOf({ shape, row }: ExampleSet): Pixels {
+  const [height = 1, width = 1, channels = 1] = shape
+  if (channels === 1) return { height, width, channels, pixelsOf: row }
+  const area = height * width
+  const pixelsOf = (at: number): Uint8Array => {
+    const mixed = row(at)
+    const planes = new Uint8Array(mixed.length)
+    for (const [i, value] of mixed.entries()) {
+      planes[(i % channels) * area + Math.floor(i / channels)] = value
+    }
+    return planes
+  }
+  return { height, width, channels, pixelsOf }
+}
+
+function squaresOf(examples: ExampleSet): Pixels {
+  const count = examples.featureColumns.length
+  const edge = Math.sqrt(count)
+  if (!Number.isInteger(edge)) {
+    throw new CtdError('DATA_SHAPE', `${count} pixels a row are no square image`, {
+      hint: 'one column of labels, and as many pixels as a square has',
+    })
+  }
+  const pixelsOf = (row: number): Uint8Array => {
+    const pixels = new Uint8Array(count)
+    for (const [i, value] of numbersOf(examples.row(row)).entries()) {
+      if (!Number.isInteger(value) || value < 0 || value > 255) {
+        throw new CtdError(
+          'DATA_NUMBER',
+          `row ${row + 1} holds a pixel that is not from 0 to 255`,
+          {
+            hint: 'pixels are whole numbers from 0 to 255',
+            fields: { row: row + 1 },
+          },
+        )
+      }
+      pixels[i] = value
+    }
+    return pixels
+  }
+  for (let row = 0; row < examples.rows; row++) pixelsOf(row)
+  return { height: edge, width: edge, channels: 1, pixelsOf }
+}
+
 export const IMAGE_CLASSIFIER: FamilyLaw = {
-  read: readPixelTable,
+  examples: (format) => (isTableFormat(format) ? 'features' : 'images'),
+  read: readImages,
   results: classifierResults,
   files: ['labels.json'],
   baseline: 'the commonest label',

@@ -1,33 +1,6 @@
 /** Labels as numbers, and what always answering the commonest of them would score. */
-import { CtdError } from '../../errors.js'
 import { naturalLog } from '../portable-math.js'
 import { FIXED_POINT } from './counts.js'
-
-const CLASSES_MAX = 1000
-
-/**
- * The different labels, sorted by code unit, which no locale changes, and each row's number.
- *
- * @throws CtdError DATA_ONE_CLASS, DATA_TOO_MANY_CLASSES
- */
-export function readLabels(column: readonly string[]): {
-  readonly labels: readonly string[]
-  readonly ids: Int32Array
-} {
-  const labels = [...new Set(column)].sort()
-  if (labels.length < 2) {
-    throw new CtdError('DATA_ONE_CLASS', `every row has the label "${labels[0] ?? ''}"`, {
-      hint: 'a classifier needs at least two labels; is the right column chosen?',
-    })
-  }
-  if (labels.length > CLASSES_MAX) {
-    throw new CtdError('DATA_TOO_MANY_CLASSES', `there are ${labels.length} different labels`, {
-      hint: `at most ${CLASSES_MAX}; are the text and label columns swapped?`,
-    })
-  }
-  const numbers = new Map(labels.map((label, id) => [label, id]))
-  return { labels, ids: Int32Array.from(column, (label) => numbers.get(label) ?? -1) }
-}
 
 /**
  * How often each label occurs, for `split.json`; and what a model scores that gives every row the

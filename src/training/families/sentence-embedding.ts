@@ -3,8 +3,7 @@
  * pooler), the mean of its states, learnt from pairs that belong together.
  */
 import { TOKEN } from '../bytes.js'
-import { CtdError } from '../../errors.js'
-import { parseTable } from '../tabular.js'
+import type { ExampleSet } from '../data/examples.js'
 import {
   bertDescription,
   bertInitial,
@@ -16,7 +15,7 @@ import { FIXED_POINT, retrievalResults } from './counts.js'
 import type { Dataset, DatasetOptions, FamilyLaw, Model } from './family.js'
 import { byName } from './parameters.js'
 import { assertEnoughRows, writeRows } from './rows.js'
-import { longestTokens, tableOptions, tokenTensor } from './texts.js'
+import { coderOf, tokenTensor, vocabularyOf } from './texts.js'
 
 export interface SentenceEmbeddingConfig extends BertShape {
   readonly family: 'sentence-embedding'
@@ -41,66 +40,27 @@ export function sentenceEmbedding(config: SentenceEmbeddingConfig): Model {
   }
 }
 
-interface Pair {
-  readonly anchor: string
-  readonly positive: string
-}
-
 /**
- * Pairs from two columns of a table, or from the neighbouring lines of a text.
+ * Pairs from two columns of a table, or from the neighbouring lines of a text: line 1 with line 2,
+ * 3 with 4 and so on, blank lines left out, so that no line is in two pairs.
  *
- * @throws CtdError DATA_*, see `parseTable`; DATA_TOO_FEW_ROWS
+ * @throws CtdError DATA_TOO_FEW_ROWS, TOKENIZER_UNSUITABLE
  */
-function readPairs(bytes: Uint8Array, options: DatasetOptions): Dataset {
-  const { textColumn = 'anchor', labelColumn = 'positive' } = options
-  if (options.format === 'txt') {
-    return pairDataset(linePairs(bytes), { maxLength: options.maxLength, columns: ['', ''] })
-  }
-  const table = parseTable(bytes, { ...tableOptions(options), textColumn, labelColumn })
-  const pairs = table.rows.map(({ text, label }) => ({ anchor: text, positive: label }))
-  return pairDataset(pairs, { maxLength: options.maxLength, columns: [textColumn, labelColumn] })
-}
-
-/** Line 1 with line 2, 3 with 4 and so on, blank lines left out: no line is in two pairs. */
-function linePairs(bytes: Uint8Array): readonly Pair[] {
-  const lines = decode(bytes)
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== '')
-  return Array.from({ length: Math.floor(lines.length / 2) }, (_, i) => ({
-    anchor: lines[2 * i] ?? '',
-    positive: lines[2 * i + 1] ?? '',
-  }))
-}
-
-function decode(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (cause) {
-    throw new CtdError('DATA_ENCODING', 'the dataset is not UTF-8', {
-      hint: 'save the file as UTF-8',
-      cause,
-    })
-  }
-}
-
-/** @throws CtdError DATA_TOO_FEW_ROWS */
-export function pairDataset(
-  pairs: readonly Pair[],
-  { maxLength, columns }: { readonly maxLength: number; readonly columns: readonly string[] },
-): Dataset {
-  assertEnoughRows(pairs.length, 'pairs')
-  const anchors = pairs.map(({ anchor }) => anchor)
-  const positives = pairs.map(({ positive }) => positive)
+function readPairs(examples: ExampleSet, options: DatasetOptions): Dataset {
+  const { maxLength } = options
+  const coder = coderOf(options.tokenizer, true)
+  const { rows, first, second } = pairsOf(examples)
+  assertEnoughRows(rows, 'pairs')
   const tensors = [
-    tokenTensor('anchors', anchors, maxLength),
-    tokenTensor('positives', positives, maxLength),
+    tokenTensor('anchors', first, { coder, maxLength }),
+    tokenTensor('positives', second, { coder, maxLength }),
   ]
   return {
-    rows: pairs.length,
-    shape: {},
-    longestTokens: Math.max(longestTokens(anchors), longestTokens(positives)),
-    textColumn: columns[0] ?? '',
-    labelColumn: columns[1] ?? '',
+    rows,
+    shape: vocabularyOf(options),
+    longestTokens: 2 + examples.longestBytes,
+    textColumn: examples.textColumn,
+    labelColumn: examples.labelColumn,
     split: (held) => ({
       labels: [],
       baseline: chance(held.length),
@@ -109,6 +69,33 @@ export function pairDataset(
       writeShard: (path, chosen) => writeRows(path, chosen, tensors),
     }),
   }
+}
+
+function pairsOf(examples: ExampleSet): {
+  readonly rows: number
+  readonly first: (row: number) => Uint8Array
+  readonly second: (row: number) => Uint8Array
+} {
+  const { rows, row, second } = examples
+  if (examples.kind === 'text-pair') return { rows, first: row, second }
+  const filled: number[] = []
+  for (let line = 0; line < rows; line++) if (!isBlank(row(line))) filled.push(line)
+  const lineAt = (at: number): Uint8Array => withoutBreak(row(filled[at] ?? 0))
+  return {
+    rows: Math.floor(filled.length / 2),
+    first: (pair) => lineAt(2 * pair),
+    second: (pair) => lineAt(2 * pair + 1),
+  }
+}
+
+/** Of ASCII's white space alone. */
+function isBlank(line: Uint8Array): boolean {
+  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d))
+}
+
+function withoutBreak(line: Uint8Array): Uint8Array {
+  const end = line.at(-1) === 0x0a ? line.length - 1 : line.length
+  return line.subarray(0, line[end - 1] === 0x0d ? end - 1 : end)
 }
 
 /** What guessing finds on average: every rank once in every block. */
@@ -126,6 +113,7 @@ function chance(rows: number) {
 }
 
 export const SENTENCE_EMBEDDING: FamilyLaw = {
+  examples: (format) => (format === 'txt' ? 'text' : 'text-pair'),
   read: readPairs,
   results: retrievalResults,
   files: [],

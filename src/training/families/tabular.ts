@@ -2,14 +2,15 @@
  * Classifiers of rows of numbers: dense layers with rectifiers between them. Features are scaled to
  * mean 0 and deviation 1 by the training rows; `config.json` says how. A missing number is the mean.
  */
+import type { ExampleSet } from '../data/examples.js'
 import type { TensorSpec } from '../safetensors.js'
 import { classifierResults } from './counts.js'
-import type { Dataset, DatasetOptions, FamilyLaw, Model } from './family.js'
+import type { Dataset, FamilyLaw, Model } from './family.js'
 import { rectifierInitial } from './image-classifier.js'
-import { labelSplit, readLabels } from './labels.js'
-import { readNumbers, type NumericTable } from './numbers.js'
+import { labelSplit } from './labels.js'
+import { numbersOf } from './numbers.js'
 import { byName, linear } from './parameters.js'
-import { assertEnoughRows, labelTensor, writeRows } from './rows.js'
+import { labelTensor, writeRows } from './rows.js'
 
 export interface TabularConfig {
   readonly family: 'tabular'
@@ -41,31 +42,23 @@ export function tabular(config: TabularConfig): Model {
   }
 }
 
-function readTable(bytes: Uint8Array, options: DatasetOptions): Dataset {
-  return tableDataset(readNumbers(bytes, options))
-}
-
-/** @throws CtdError DATA_TOO_FEW_ROWS, DATA_ONE_CLASS, DATA_TOO_MANY_CLASSES */
-export function tableDataset(table: NumericTable): Dataset {
-  const { values, names, labelColumn } = table
-  const features = names.length
-  assertEnoughRows(table.labels.length)
-  const { labels, ids } = readLabels(table.labels)
+function readTable(examples: ExampleSet): Dataset {
+  const { labels, labelIds: ids, featureColumns } = examples
+  const [features = 0] = examples.shape
+  // The columns of an npz file have no names.
+  const names = Array.from({ length: features }, (_, i) => featureColumns[i] ?? `x${i}`)
   return {
-    rows: table.labels.length,
+    rows: examples.rows,
     shape: { classes: labels.length, features },
-    textColumn: '',
-    labelColumn,
+    textColumn: examples.textColumn,
+    labelColumn: examples.labelColumn,
     split: (held, taught) => {
-      const scaling = names.map((name, column) => ({
-        name,
-        ...momentsOf(values, { column, features, rows: taught }),
-      }))
+      const moments = momentsOf(examples, taught, features)
       const fill = (rows: Uint32Array): Float32Array => {
         const filled = new Float32Array(rows.length * features)
         for (const [i, row] of rows.entries()) {
-          for (const [column, { mean, deviation }] of scaling.entries()) {
-            const value = values[row * features + column] ?? Number.NaN
+          for (const [column, value] of numbersOf(examples.row(row)).entries()) {
+            const { mean = 0, deviation = 1 } = moments[column] ?? {}
             filled[i * features + column] = Number.isNaN(value) ? 0 : (value - mean) / deviation
           }
         }
@@ -75,7 +68,7 @@ export function tableDataset(table: NumericTable): Dataset {
       return {
         labels,
         ...labelSplit({ labels, ids, held, taught }),
-        describes: { features: scaling },
+        describes: { features: names.map((name, i) => ({ name, ...moments[i] })) },
         files: { 'labels.json': labels },
         writeShard: (path, chosen) => writeRows(path, chosen, [tensor, labelTensor(ids)]),
       }
@@ -83,23 +76,38 @@ export function tableDataset(table: NumericTable): Dataset {
   }
 }
 
-/** Mean and deviation of a column over these rows, those left out that lack the number. */
-function momentsOf(
-  values: Float64Array,
-  part: { readonly column: number; readonly features: number; readonly rows: Uint32Array },
-): { readonly mean: number; readonly deviation: number } {
-  const known: number[] = []
-  for (const row of part.rows) {
-    const value = values[row * part.features + part.column] ?? Number.NaN
-    if (!Number.isNaN(value)) known.push(value)
+interface Moments {
+  readonly mean: number
+  readonly deviation: number
+}
+
+/** Mean and deviation of every column over these rows, those left out that lack the number. */
+function momentsOf(examples: ExampleSet, rows: Uint32Array, features: number): readonly Moments[] {
+  const counts = new Float64Array(features)
+  const add = (sums: Float64Array, valueOf: (value: number, column: number) => number): void => {
+    for (const row of rows) {
+      for (const [column, value] of numbersOf(examples.row(row)).entries()) {
+        if (Number.isNaN(value)) continue
+        sums[column] = (sums[column] ?? 0) + valueOf(value, column)
+      }
+    }
   }
-  const n = Math.max(1, known.length)
-  const mean = known.reduce((sum, value) => sum + value, 0) / n
-  const variance = known.reduce((sum, value) => sum + (value - mean) * (value - mean), 0) / n
-  return { mean, deviation: variance > 0 ? Math.sqrt(variance) : 1 }
+  const means = new Float64Array(features)
+  const squares = new Float64Array(features)
+  add(counts, () => 1)
+  add(means, (value) => value)
+  for (const [column, count] of counts.entries()) {
+    means[column] = (means[column] ?? 0) / Math.max(1, count)
+  }
+  add(squares, (value, column) => (value - (means[column] ?? 0)) * (value - (means[column] ?? 0)))
+  return Array.from(counts, (count, column) => {
+    const variance = (squares[column] ?? 0) / Math.max(1, count)
+    return { mean: means[column] ?? 0, deviation: variance > 0 ? Math.sqrt(variance) : 1 }
+  })
 }
 
 export const TABULAR: FamilyLaw = {
+  examples: () => 'features',
   read: readTable,
   results: classifierResults,
   files: ['labels.json'],

@@ -3,7 +3,7 @@
  * `BertForSequenceClassification`, so that a trained file loads there.
  */
 import { TOKEN } from '../bytes.js'
-import { parseTable } from '../tabular.js'
+import type { ExampleSet } from '../data/examples.js'
 import {
   bertDescription,
   bertInitial,
@@ -13,9 +13,9 @@ import {
 } from './bert.js'
 import { classifierResults } from './counts.js'
 import type { Dataset, DatasetOptions, FamilyLaw, Model } from './family.js'
-import { labelSplit, readLabels } from './labels.js'
-import { assertEnoughRows, labelTensor, writeRows } from './rows.js'
-import { longestTokens, tableOptions, tokenTensor } from './texts.js'
+import { labelSplit } from './labels.js'
+import { labelTensor, writeRows } from './rows.js'
+import { coderOf, tokenTensor, vocabularyOf } from './texts.js'
 import { byName, linear } from './parameters.js'
 
 /** Numbers that fix a classifier's shape; goes into `task.json` as `model`. */
@@ -44,23 +44,17 @@ export function textClassifier(config: TextClassifierConfig): Model {
   }
 }
 
-/**
- * Texts with a label each.
- *
- * @throws CtdError DATA_*, see `parseTable`; DATA_TOO_FEW_ROWS, DATA_ONE_CLASS, DATA_TOO_MANY_CLASSES
- */
-function readLabelledText(bytes: Uint8Array, options: DatasetOptions): Dataset {
+/** Texts with a label each. @throws CtdError TOKENIZER_UNSUITABLE */
+function readLabelledText(examples: ExampleSet, options: DatasetOptions): Dataset {
   const { maxLength } = options
-  const { rows, textColumn, labelColumn } = parseTable(bytes, tableOptions(options))
-  assertEnoughRows(rows.length)
-  const { labels, ids } = readLabels(rows.map((row) => row.label))
-  const texts = rows.map((row) => row.text)
+  const coder = coderOf(options.tokenizer, true)
+  const { labels, labelIds: ids } = examples
   return {
-    rows: rows.length,
-    shape: { classes: labels.length },
-    longestTokens: longestTokens(texts),
-    textColumn,
-    labelColumn,
+    rows: examples.rows,
+    shape: { classes: labels.length, ...vocabularyOf(options) },
+    longestTokens: 2 + examples.longestBytes,
+    textColumn: examples.textColumn,
+    labelColumn: examples.labelColumn,
     split: (held, taught) => {
       const { baseline, summary } = labelSplit({ labels, ids, held, taught })
       return {
@@ -69,13 +63,17 @@ function readLabelledText(bytes: Uint8Array, options: DatasetOptions): Dataset {
         summary: { ...summary, maxLength },
         files: { 'labels.json': labels },
         writeShard: (path, chosen) =>
-          writeRows(path, chosen, [labelTensor(ids), tokenTensor('tokens', texts, maxLength)]),
+          writeRows(path, chosen, [
+            labelTensor(ids),
+            tokenTensor('tokens', examples.row, { coder, maxLength }),
+          ]),
       }
     },
   }
 }
 
 export const TEXT_CLASSIFIER: FamilyLaw = {
+  examples: () => 'labelled-text',
   read: readLabelledText,
   results: classifierResults,
   files: ['labels.json'],

@@ -7,6 +7,7 @@
  * text by the seed, and need no table. The evaluation ranks the true context among as many words,
  * drawn in the same way.
  */
+import type { ExampleSet } from '../data/examples.js'
 import { addRank, retrievalResults } from './counts.js'
 import type { Dataset, DatasetOptions, FamilyLaw, Model } from './family.js'
 import { byName, parameter } from './parameters.js'
@@ -57,8 +58,8 @@ export function wordEmbedding(config: WordEmbeddingConfig): Model {
  * Words of a text: runs of ASCII letters, lowered, and of bytes of any other script. No table of
  * letters is asked, which engines may change.
  */
-function readWords(bytes: Uint8Array, { maxLength }: DatasetOptions): Dataset {
-  const { words, stream } = numberWords(bytes)
+function readWords(examples: ExampleSet, { maxLength }: DatasetOptions): Dataset {
+  const { words, stream } = numberWords(examples)
   const rows = Math.floor(stream.length / maxLength)
   assertEnoughRows(rows, `stretches of ${maxLength} words`)
   const fill = (chosen: Uint32Array): Int16Array => {
@@ -72,7 +73,7 @@ function readWords(bytes: Uint8Array, { maxLength }: DatasetOptions): Dataset {
   return {
     rows,
     shape: { vocabulary: words.length },
-    textColumn: '',
+    textColumn: examples.textColumn,
     labelColumn: '',
     split: (held, taught) => ({
       labels: [],
@@ -86,18 +87,20 @@ function readWords(bytes: Uint8Array, { maxLength }: DatasetOptions): Dataset {
 }
 
 /** The text as numbers of words: 0 unknown, then by falling frequency. */
-function numberWords(bytes: Uint8Array): {
+function numberWords(examples: ExampleSet): {
   readonly words: readonly string[]
   readonly stream: Int16Array
 } {
   const firstIds = new Map<string, number>()
   const counts: number[] = []
   const found: number[] = []
-  for (const word of scanWords(bytes)) {
-    const id = firstIds.get(word) ?? firstIds.size
-    if (id === firstIds.size) firstIds.set(word, id)
-    counts[id] = (counts[id] ?? 0) + 1
-    found.push(id)
+  for (let row = 0; row < examples.rows; row++) {
+    for (const word of scanWords(examples.row(row))) {
+      const id = firstIds.get(word) ?? firstIds.size
+      if (id === firstIds.size) firstIds.set(word, id)
+      counts[id] = (counts[id] ?? 0) + 1
+      found.push(id)
+    }
   }
   const kept = [...firstIds]
     .filter(([, id]) => (counts[id] ?? 0) >= OCCURRENCES_MIN)
@@ -158,6 +161,7 @@ function frequencyRanks(held: Int16Array, taught: Int16Array, maxLength: number)
 }
 
 export const WORD_EMBEDDING: FamilyLaw = {
+  examples: () => 'text',
   read: readWords,
   results: retrievalResults,
   files: ['vocabulary.json'],
