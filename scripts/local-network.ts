@@ -16,7 +16,7 @@ const ROOT = join(import.meta.dirname, '..')
 /** The compiled program, as users run it. */
 export const CTD = join(ROOT, 'dist/cli/ctd.js')
 /** As in the first line of the program: with V8's own 16 MiB an idle daemon holds 30 MB more. */
-const NODE_FLAGS = ['--max-semi-space-size=4']
+export const NODE_FLAGS = ['--max-semi-space-size=4']
 const START_MS = 60_000
 const STOP_MS = 30_000
 const POLL_MS = 50
