@@ -131,14 +131,19 @@ export class BlobServer {
       telling = false
     }
     let teller: NodeJS.Timeout | undefined
+    // While one answer is sent the next one is read from the disk, and no more.
+    let sending: Promise<void> = Promise.resolve()
     try {
       const mostRequests = BLOB_LIMITS.serveRequestsPerPiece * (manifest.pieceCount + 4)
       for (let count = 0; count < mostRequests; count += 1) {
-        const request = await nextRequest(stream)
-        if (request === undefined) return
+        const request = await nextRequest(stream, sending)
+        if (request === undefined) return await sending
         const answer = await this.#answerTo(request, served)
-        await send(answer)
-        if (answer[0] !== FRAME.ANSWER) return
+        await sending
+        sending = send(answer)
+        if (answer[0] !== FRAME.ANSWER) return await sending
+        // It is met by the next wait for it.
+        sending.catch(() => {})
         this.#servedBytes += answer.length - FRAME_HEADER_BYTES
         if (partial === undefined || teller !== undefined) continue
         // A stream that fails while it is told of news fails at its next request as well.
@@ -187,10 +192,17 @@ async function openUnlessGone(path: string): Promise<FileHandle | undefined> {
   }
 }
 
-/** The next request, or nothing at the end of the stream, which is how every asker leaves. */
-async function nextRequest(stream: ByteStream): Promise<number | undefined> {
+/**
+ * The next request, or nothing at the end of the stream, which is how every asker leaves. One that
+ * is still being sent an answer is not idle.
+ */
+async function nextRequest(
+  stream: ByteStream,
+  sending: Promise<void>,
+): Promise<number | undefined> {
   try {
     const bytes = stream.read(REQUEST_BYTES)
+    await Promise.race([bytes, sending])
     return decodeRequest(await withDeadline(stream, BLOB_LIMITS.serveIdleMs, bytes))
   } catch {
     return undefined
@@ -200,7 +212,8 @@ async function nextRequest(stream: ByteStream): Promise<number | undefined> {
 /** A piece as it is on disk, or a refusal where it is no longer there. */
 async function readPiece({ manifest, file }: Served, index: number): Promise<Uint8Array> {
   const sizeBytes = pieceBytesOf(manifest, index)
-  const frame = new Uint8Array(FRAME_HEADER_BYTES + sizeBytes)
+  // Every byte of it is written before it is sent.
+  const frame = new Uint8Array(Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + sizeBytes).buffer)
   const at = index * BLOB_LIMITS.pieceBytes
   const { bytesRead } = await file.read(frame, FRAME_HEADER_BYTES, sizeBytes, at)
   if (bytesRead < sizeBytes) return encodeFrame(FRAME.UNKNOWN_BLOB)

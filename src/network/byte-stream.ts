@@ -8,6 +8,9 @@ import { CtdError, InvariantError } from '../errors.js'
 import { NETWORK_LIMITS } from './limits.js'
 import type { ByteStream } from './transport.js'
 
+/** From here on zeroing costs more than it is worth. */
+const UNZEROED_BYTES = 16 * 1024
+
 /** Wraps a fresh stream; nothing else may read from it. */
 export function createByteStream(stream: Stream): ByteStream {
   const queue: Uint8Array[] = []
@@ -63,7 +66,7 @@ export function createByteStream(stream: Stream): ByteStream {
       if (reading) throw new InvariantError('one read at a time')
       reading = true
       try {
-        const into = new Uint8Array(n)
+        const into = allocate(n)
         let at = 0
         while (at < n) {
           const count = takeInto(into, at)
@@ -103,6 +106,11 @@ export function createByteStream(stream: Stream): ByteStream {
       end(error)
     },
   }
+}
+
+/** Memory that is filled before anybody sees it: zeros in it would be written for nothing. */
+function allocate(n: number): Uint8Array {
+  return n < UNZEROED_BYTES ? new Uint8Array(n) : new Uint8Array(Buffer.allocUnsafeSlow(n).buffer)
 }
 
 function streamEnded(cause: unknown): CtdError {
