@@ -202,6 +202,7 @@ async function nextRequest(
 ): Promise<number | undefined> {
   try {
     const bytes = stream.read(REQUEST_BYTES)
+    bytes.catch(() => {})
     await Promise.race([bytes, sending])
     return decodeRequest(await withDeadline(stream, BLOB_LIMITS.serveIdleMs, bytes))
   } catch {

@@ -1,19 +1,23 @@
 /**
  * One running fetch: whom to ask, when to ask them again, whom to leave, and when to give up.
- * What each peer does on its stream is `peer-fetch.ts`; which piece comes next `piece-schedule.ts`.
+ * Whom it knows is `fetch-sources.ts`, what each peer does on its stream `peer-fetch.ts`, which piece
+ * comes next `piece-schedule.ts`.
  */
 import { randomInt } from 'node:crypto'
-import { CtdError, diskError, errorMessage } from '../errors.js'
+import { diskError, errorMessage } from '../errors.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { BlobStore } from './blob-store.js'
+import { assertNotAborted, tooLarge, unavailable } from './fetch-failure.js'
 import { RateMeter, Throttle } from './fetch-progress.js'
 import type { FetchProgress } from './fetch-progress.js'
+import { Sources } from './fetch-sources.js'
+import type { PeerShare, Source } from './fetch-sources.js'
 import { BLOB_LIMITS } from './limits.js'
 import { pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
 import type { PartialBlob } from './partial-blob.js'
 import { PeerFaultError } from './peer-fault.js'
-import type { BlobFault, FaultyPeers, PeerFault } from './peer-fault.js'
+import type { BlobFault, FaultyPeers } from './peer-fault.js'
 import { PeerFetch } from './peer-fetch.js'
 import type { FetchHost, FetchTarget } from './peer-fetch.js'
 import { PieceSchedule } from './piece-schedule.js'
@@ -36,13 +40,6 @@ export interface FetchOptions {
   readonly findMore?: (signal: AbortSignal) => Promise<Iterable<PeerId>>
   /** After how long without a new piece a fetch with `findMore` fails, milliseconds. */
   readonly giveUpMs?: number
-}
-
-export interface PeerShare {
-  readonly peer: PeerId
-  readonly bytes: number
-  readonly fault?: PeerFault
-  readonly reason?: string
 }
 
 export interface FetchResult {
@@ -69,25 +66,13 @@ export interface SwarmOptions extends FetchOptions {
   readonly retryMs: number
 }
 
-/** A peer that may have the blob. */
-interface Source {
-  readonly peer: PeerId
-  bytes: number
-  /** Since it last gave something. */
-  failures: number
-  readyAtMs: number
-  fault?: PeerFault
-  reason?: string
-  fetch?: PeerFetch
-}
-
 export class SwarmFetch implements FetchHost {
   readonly digest: Digest
   readonly maxBytes: number
   readonly stallMs: number
   readonly #components: SwarmComponents
   readonly #options: SwarmOptions
-  readonly #sources = new Map<PeerId, Source>()
+  readonly #sources: Sources
   readonly #running = new Set<Promise<void>>()
   readonly #ending = new AbortController()
   readonly #listeners = new Set<(progress: FetchProgress) => void>()
@@ -115,6 +100,10 @@ export class SwarmFetch implements FetchHost {
     this.stallMs = options.stallMs
     this.#components = components
     this.#options = options
+    this.#sources = new Sources(components.faulty, {
+      retryMs: options.retryMs,
+      isPatient: options.findMore !== undefined,
+    })
     this.#findAtMs = performance.now() + BLOB_LIMITS.findMoreMs
   }
 
@@ -175,9 +164,7 @@ export class SwarmFetch implements FetchHost {
     await target.partial.write(index, parts)
     if (!target.schedule.done(index)) return
     const bytes = pieceBytesOf(target.manifest, index)
-    source.bytes += bytes
-    source.failures = 0
-    this.#components.faulty.onPiece(from.peer)
+    this.#sources.onPiece(source, bytes)
     this.#fetchedBytes += bytes
     this.#doneBytes += bytes
     this.#lastPieceMs = performance.now()
@@ -214,21 +201,10 @@ export class SwarmFetch implements FetchHost {
   }
 
   #startSources(): void {
-    const nowMs = performance.now()
-    const isAlone = this.#active().length === 0
-    const ready = [...this.#sources.values()]
-      .filter((source) => source.fetch === undefined && this.#mayRetry(source, isAlone))
-      .filter(({ readyAtMs, fault }) => readyAtMs <= nowMs || (isAlone && fault === 'slow'))
-      // Fresh ones first, then those that failed least, here and in other fetches.
-      .sort((a, b) => this.#failuresOf(a) - this.#failuresOf(b))
-    for (const source of ready) {
-      if (this.#active().length >= BLOB_LIMITS.peersAtOnce) return
+    for (const source of this.#sources.ready(performance.now())) {
+      if (this.#sources.active().length >= BLOB_LIMITS.peersAtOnce) return
       this.#start(source)
     }
-  }
-
-  #failuresOf({ peer, failures }: Source): number {
-    return failures + this.#components.faulty.stallsOf(peer)
   }
 
   #start(source: Source): void {
@@ -243,7 +219,7 @@ export class SwarmFetch implements FetchHost {
         delete source.fetch
         this.#running.delete(run)
         // What it had been asked for is free again.
-        for (const { fetch: other } of this.#sources.values()) other?.kick()
+        for (const other of this.#sources.active()) other.kick()
         this.#wake()
       })
     this.#running.add(run)
@@ -257,55 +233,22 @@ export class SwarmFetch implements FetchHost {
       return
     }
     const { fault, message: reason, proof } = error
-    source.fault = fault
-    source.reason = reason
-    source.failures += 1
-    const firstMs = fault === 'slow' ? BLOB_LIMITS.slowRetryMs : this.#options.retryMs
-    const waitMs = Math.min(BLOB_LIMITS.retryMaxMs, firstMs * 2 ** (source.failures - 1))
-    source.readyAtMs = performance.now() + waitMs
-    this.#components.faulty.onFault(source.peer, fault)
+    this.#sources.onFault(source, error)
     const { digest } = this
     this.#components.onFault({ digest, peer: source.peer, fault, reason, ...(proof && { proof }) })
     this.#progress.trigger()
-  }
-
-  /**
-   * Whether a peer that failed may be asked again. One that lacked the blob may be fetching it too;
-   * that is worth a look as long as others keep the fetch going.
-   */
-  #mayRetry(source: Source, isAlone: boolean): boolean {
-    switch (source.fault) {
-      case 'corrupt':
-      case 'malformed':
-      case 'too-large':
-        return false
-      case 'slow':
-        return true
-      case 'unknown-blob':
-      case 'idle':
-        if (!isAlone) return true
-        break
-      default:
-    }
-    if (this.#options.findMore !== undefined) return true
-    return source.fault !== 'unknown-blob' && source.failures < BLOB_LIMITS.attemptsPerPeer
   }
 
   #isHopeless(): boolean {
     const { findMore, giveUpMs } = this.#options
     const waitedMs = performance.now() - this.#lastPieceMs
     if (findMore !== undefined) return waitedMs >= (giveUpMs ?? Infinity)
-    if (this.#feeds > 0 || this.#active().length > 0) return false
-    return [...this.#sources.values()].every((source) => !this.#mayRetry(source, true))
-  }
-
-  #active(): readonly PeerFetch[] {
-    return [...this.#sources.values()].flatMap(({ fetch }) => fetch ?? [])
+    return this.#feeds === 0 && this.#sources.isExhausted
   }
 
   /** Leaves the peers whose rate is far below that of the others, who can do their part better. */
   #leaveSlow(): void {
-    const rates = this.#active().flatMap((fetch) => {
+    const rates = this.#sources.active().flatMap((fetch) => {
       const rate = fetch.rateOver(this.#options.slowMs)
       return rate === undefined ? [] : { fetch, rate }
     })
@@ -322,7 +265,7 @@ export class SwarmFetch implements FetchHost {
     const { findMore } = this.#options
     if (findMore === undefined || this.#finding) return
     const nowMs = performance.now()
-    const isStarved = this.#active().every(({ state }) => state !== 'fetching')
+    const isStarved = this.#sources.active().every(({ state }) => state !== 'fetching')
     if (isStarved) {
       const waitMs = Math.min(BLOB_LIMITS.retryMaxMs, BLOB_LIMITS.retryMs * 2 ** this.#findings)
       this.#findAtMs = Math.min(this.#findAtMs, this.#findings === 0 ? nowMs : nowMs + waitMs)
@@ -367,32 +310,12 @@ export class SwarmFetch implements FetchHost {
   }
 
   #addProvider(peer: PeerId): void {
-    if (this.#sources.has(peer)) return
-    if (this.#sources.size >= BLOB_LIMITS.providersPerFetch && !this.#forgetWorst()) return
-    const source: Source = { peer, bytes: 0, failures: 0, readyAtMs: 0 }
-    if (this.#components.faulty.isCorrupt(peer)) {
-      source.fault = 'corrupt'
-      source.reason = 'it sent wrong bytes within the last hour'
-    }
-    this.#sources.set(peer, source)
-    this.#wake()
-  }
-
-  /** Makes room for a new provider by forgetting one that gave nothing. */
-  #forgetWorst(): boolean {
-    const worst = [...this.#sources.values()]
-      .filter(({ fetch, bytes, failures }) => fetch === undefined && bytes === 0 && failures > 0)
-      .sort((a, b) => b.failures - a.failures)[0]
-    return worst !== undefined && this.#sources.delete(worst.peer)
+    if (this.#sources.add(peer)) this.#wake()
   }
 
   /** Waits until a peer ends, one may be tried again, or a second has passed. */
   async #nextEvent(): Promise<void> {
-    const nowMs = performance.now()
-    const readyMs = [...this.#sources.values()]
-      .filter(({ fetch, fault, readyAtMs }) => !fetch && fault !== undefined && readyAtMs > nowMs)
-      .map(({ readyAtMs }) => readyAtMs - nowMs)
-    const waitMs = Math.min(BLOB_LIMITS.tickMs, ...readyMs)
+    const waitMs = Math.min(BLOB_LIMITS.tickMs, this.#sources.nextReadyMs(performance.now()))
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       this.#wake = resolve
@@ -415,11 +338,11 @@ export class SwarmFetch implements FetchHost {
     if (this.#failure !== undefined) throw this.#failure
     if (target?.schedule.finished !== true) {
       assertNotAborted(this.#options.signal)
-      throw this.#unavailable()
+      throw unavailable(this.digest, this.#sources.shares(), this.#failedSearch)
     }
     const { sizeBytes } = await this.#components.store.completePartial(target.partial)
     const { digest } = this
-    return { digest, sizeBytes, fetchedBytes: this.#fetchedBytes, peers: this.#shares() }
+    return { digest, sizeBytes, fetchedBytes: this.#fetchedBytes, peers: this.#sources.shares() }
   }
 
   #tell(): void {
@@ -433,10 +356,7 @@ export class SwarmFetch implements FetchHost {
       totalBytes,
       ratePerSecond,
       ...(totalBytes > 0 && Number.isFinite(etaMs) && { etaMs }),
-      sources: [...this.#sources.values()].flatMap(({ peer, bytes, fetch, fault }) => {
-        const state = fetch?.state ?? fault
-        return state === undefined ? [] : { peer, bytes, state }
-      }),
+      sources: this.#sources.views(),
     }
     try {
       for (const listener of this.#listeners) listener(progress)
@@ -445,48 +365,4 @@ export class SwarmFetch implements FetchHost {
       this.#end()
     }
   }
-
-  #shares(): readonly PeerShare[] {
-    return [...this.#sources.values()].flatMap(({ peer, bytes, failures, fault, reason }) =>
-      bytes === 0 && failures === 0 && fault === undefined
-        ? []
-        : { peer, bytes, ...(fault && { fault }), ...(reason !== undefined && { reason }) },
-    )
-  }
-
-  /** The error of a fetch that no peer could complete. */
-  #unavailable(): CtdError {
-    const peers = this.#shares()
-    const fields = { digest: this.digest, peers }
-    const names = peers.map(({ peer, reason }) => `${peer}: ${reason ?? 'gave up'}`).join('; ')
-    if (peers.length > 0 && peers.every(({ fault }) => fault === 'too-large')) {
-      return tooLarge(this.digest, peers)
-    }
-    if (peers.some(({ fault }) => fault === 'corrupt')) {
-      return new CtdError('BLOB_CORRUPT', `no peer served the right bytes (${names})`, {
-        hint: 'find other peers that have it; the named ones serve wrong bytes',
-        fields,
-      })
-    }
-    const search = this.#failedSearch === undefined ? '' : `; the search: ${this.#failedSearch}`
-    return new CtdError(
-      'BLOB_UNAVAILABLE',
-      names === ''
-        ? `no peer is known to have the blob${search}`
-        : `no peer could serve the blob (${names}${search})`,
-      { hint: 'try again when a peer that has it is online; verified pieces are kept', fields },
-    )
-  }
-}
-
-export function tooLarge(digest: Digest, peers: readonly PeerShare[]): CtdError {
-  return new CtdError('BLOB_TOO_LARGE', 'the blob is larger than allowed here', {
-    hint: 'raise the size limit if the blob is wanted',
-    fields: { digest, peers },
-  })
-}
-
-export function assertNotAborted(signal: AbortSignal): void {
-  if (!signal.aborted) return
-  throw new CtdError('ABORTED', 'the fetch was stopped', { cause: signal.reason })
 }
