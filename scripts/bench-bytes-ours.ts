@@ -8,8 +8,13 @@ import { assertCopies, measured } from './bench-bytes-sample.js'
 import type { ByteSystem, Sample, Task } from './bench-bytes-sample.js'
 import { LocalNetwork, until } from './local-network.js'
 import type { LocalPeer } from './local-network.js'
+import { cpuSecondsOf } from './process-figures.js'
 
 const MEET_MS = 60_000
+/** At rest is below this share of a core each, over this time; not waited for longer than. */
+const AT_REST = 0.03
+const REST_MS = 1000
+const SETTLE_MS = 20_000
 /** Daemons look for no more peers than these; `minConnections` of the preset. */
 const PEERS_SOUGHT = 8
 
@@ -38,6 +43,7 @@ async function copy(task: Task): Promise<Sample> {
     const fetchers = await startSome(network, 'f', pattern.fetchers, known.map(addressOf))
     const others = pattern.byDht ? 1 : network.peers.length - 1
     await Promise.all(fetchers.map((peer) => meet(peer, others)))
+    await settled(network.peers)
     const sample = await measured(
       { providers: pidsOf(providers), fetchers: pidsOf(fetchers) },
       async () => {
@@ -86,6 +92,22 @@ async function meet({ client }: LocalPeer, others: number): Promise<void> {
     const { connectedPeers } = await client.get<NodeView>('/v1/node')
     return connectedPeers >= wanted || undefined
   })
+}
+
+/**
+ * Daemons that have just met tell each other what they know, for some seconds. Waits until they
+ * are at rest, as daemons are that have run for a while, or until it has waited long enough.
+ */
+async function settled(peers: readonly LocalPeer[]): Promise<void> {
+  const cpuOf = async (): Promise<number> =>
+    (await Promise.all(pidsOf(peers).map(cpuSecondsOf))).reduce((sum, each) => sum + each, 0)
+  const sinceMs = performance.now()
+  for (let before = await cpuOf(); performance.now() - sinceMs < SETTLE_MS;) {
+    await new Promise((resolve) => setTimeout(resolve, REST_MS))
+    const after = await cpuOf()
+    if (after - before < (peers.length * AT_REST * REST_MS) / 1000) return
+    before = after
+  }
 }
 
 /** @returns how long it took, milliseconds */

@@ -181,7 +181,10 @@ export async function startDaemon(
   const runtime = overrides.runtime?.(realRuntime) ?? realRuntime
   const blobServer = new BlobServer(
     { store: blobs },
-    { maxUploadBytesPerSecond: bytesPerSecond(config.uploadMiBps) },
+    {
+      maxUploadBytesPerSecond: bytesPerSecond(config.uploadMiBps),
+      onRot: (digest) => void scrubber.suspect(digest),
+    },
   )
   const transfer = new BlobTransfer(
     { store: blobs, transport },

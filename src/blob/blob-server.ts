@@ -23,9 +23,10 @@ import {
 } from './blob-protocol.js'
 import type { BlobStore } from './blob-store.js'
 import { BLOB_LIMITS } from './limits.js'
-import { pieceBytesOf } from './manifest.js'
+import { isPiece, pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
 import type { PartialBlob } from './partial-blob.js'
+import { VerifiedLately } from './verified-lately.js'
 
 export interface BlobServerOptions {
   readonly maxUploadBytesPerSecond?: number
@@ -36,6 +37,8 @@ export interface BlobServerOptions {
    * job for whose sake the blob is held is another choice.
    */
   readonly flowOf?: (digest: Digest, peer: PeerId) => string
+  /** Told of a blob of which the disk gave back other bytes; nobody was sent them. */
+  readonly onRot?: (digest: Digest) => void
 }
 
 /** What one stream serves from. */
@@ -52,6 +55,8 @@ export class BlobServer {
   readonly #mayServe: (digest: Digest, peer: PeerId) => boolean
   readonly #flowOf: (digest: Digest, peer: PeerId) => string
   readonly #upload: BandwidthLimiter
+  readonly #onRot: (digest: Digest) => void
+  readonly #verified = new VerifiedLately()
   readonly #stopping = new AbortController()
   #streams = 0
   #servedBytes = 0
@@ -60,6 +65,7 @@ export class BlobServer {
     this.#store = components.store
     this.#mayServe = options.mayServe ?? (() => true)
     this.#flowOf = options.flowOf ?? ((_, peer) => peer)
+    this.#onRot = options.onRot ?? (() => {})
     this.#upload = new BandwidthLimiter(options.maxUploadBytesPerSecond ?? Infinity)
   }
 
@@ -166,7 +172,31 @@ export class BlobServer {
     const hasPiece = request < manifest.pieceCount && partial?.has(request) !== false
     if (!hasPiece) return encodeFrame(FRAME.BAD_REQUEST)
     await this.#upload.take(pieceBytesOf(manifest, request), flow, signal)
-    return readPiece(served, request)
+    return this.#readPiece(served, request)
+  }
+
+  /**
+   * A piece as it was when it was stored, or a refusal. Who sends bytes that a disk has changed is
+   * taken for a liar, so they are compared with their hash before they leave.
+   */
+  async #readPiece({ manifest, file, partial }: Served, index: number): Promise<Uint8Array> {
+    const sizeBytes = pieceBytesOf(manifest, index)
+    // Every byte of it is written before it is sent.
+    const frame = new Uint8Array(Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + sizeBytes).buffer)
+    const at = index * BLOB_LIMITS.pieceBytes
+    // A disk may also refuse to read: that is rot like any other.
+    const { bytesRead } = await file
+      .read(frame, FRAME_HEADER_BYTES, sizeBytes, at)
+      .catch(() => ({ bytesRead: 0 }))
+    const piece = frame.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + bytesRead)
+    const isKnown = bytesRead === sizeBytes && this.#verified.has(manifest, index)
+    if (!isKnown && !isPiece(manifest, index, piece)) {
+      if (partial === undefined) this.#onRot(manifest.digest)
+      return encodeFrame(FRAME.UNKNOWN_BLOB)
+    }
+    this.#verified.add(manifest, index)
+    setFrameHeader(frame, FRAME.ANSWER)
+    return frame
   }
 }
 
@@ -208,16 +238,4 @@ async function nextRequest(
   } catch {
     return undefined
   }
-}
-
-/** A piece as it is on disk, or a refusal where it is no longer there. */
-async function readPiece({ manifest, file }: Served, index: number): Promise<Uint8Array> {
-  const sizeBytes = pieceBytesOf(manifest, index)
-  // Every byte of it is written before it is sent.
-  const frame = new Uint8Array(Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + sizeBytes).buffer)
-  const at = index * BLOB_LIMITS.pieceBytes
-  const { bytesRead } = await file.read(frame, FRAME_HEADER_BYTES, sizeBytes, at)
-  if (bytesRead < sizeBytes) return encodeFrame(FRAME.UNKNOWN_BLOB)
-  setFrameHeader(frame, FRAME.ANSWER)
-  return frame
 }

@@ -18,6 +18,8 @@ export const BLOB_LIMITS = {
   piecesCompared: 4096,
   /** Read at a time, so that a peer that trickles can be told from one that is slow. */
   readBytes: 128 * 1024,
+  /** What is fetched is brought to the disk behind the fetch, so much at a time. */
+  syncBytes: 32 * 1024 * 1024,
   openMs: 10_000,
   /** A peer that owes bytes and sends less than `readBytes` in this time has stalled. */
   stallMs: 30_000,
@@ -52,6 +54,10 @@ export const BLOB_LIMITS = {
   serveBacklogMs: 10_000,
   /** How often one stream may ask for each piece, on average, before it is dropped. */
   serveRequestsPerPiece: 4,
+  /** For how long a piece that was compared with its hash is served again without. */
+  serveVerifiedMs: 10 * 60_000,
+  /** Blobs of which such pieces are remembered. */
+  serveVerifiedBlobs: 64,
   /** Between two tellings of new pieces on one stream. */
   haveMs: 250,
   piecesPerHave: 1024,

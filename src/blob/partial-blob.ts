@@ -24,6 +24,9 @@ export class PartialBlob {
   readonly #file: FileHandle
   readonly #verified: PieceSet
   readonly #gained: number[] = []
+  /** Written since the disk was last told to keep up. */
+  #unsyncedBytes = 0
+  #syncing: Promise<void> | undefined
   #open = true
 
   private constructor(
@@ -119,12 +122,27 @@ export class PartialBlob {
     if (!this.#open) throw new InvariantError('the partial blob is closed')
     let at = index * BLOB_LIMITS.pieceBytes
     let left = parts
+    for (const { length } of parts) this.#unsyncedBytes += length
     while (left.length > 0) {
       const { bytesWritten } = await this.#file.writev(left, at)
       at += bytesWritten
       left = without(left, bytesWritten)
     }
     if (this.#verified.add(index)) this.#gained.push(index)
+    this.#syncBehind()
+  }
+
+  /** Lets the disk write while more is fetched, so that little is left to wait for at the end. */
+  #syncBehind(): void {
+    if (this.#syncing !== undefined || this.#unsyncedBytes < BLOB_LIMITS.syncBytes) return
+    this.#unsyncedBytes = 0
+    // What fails here fails again in `sync`, which is waited for.
+    this.#syncing = this.#file
+      .datasync()
+      .catch(() => {})
+      .finally(() => {
+        this.#syncing = undefined
+      })
   }
 
   /** Brings the file to the disk and takes away the right to write it. */
@@ -136,6 +154,7 @@ export class PartialBlob {
   async close(): Promise<void> {
     if (!this.#open) return
     this.#open = false
+    await this.#syncing
     await this.#file.close()
   }
 }

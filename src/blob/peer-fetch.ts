@@ -57,6 +57,7 @@ export class PeerFetch {
   readonly peer: PeerId
   readonly #host: FetchHost
   readonly #ending = new AbortController()
+  /** Pieces, and `MANIFEST_REQUEST`; answers come in this order. */
   readonly #asked: number[] = []
   #stream: ByteStream | undefined
   #isReady = false
@@ -163,13 +164,15 @@ export class PeerFetch {
       (manifest === undefined ? undefined : await this.#host.onManifest(manifest))
     if (target === undefined || this.#ending.signal.aborted) return
     const { pieceCount } = target.manifest
+    // A server tells of its news only to those it has answered.
+    const mustGreet = !mustAsk && pieces !== 'all'
     const set =
       pieces === 'all' ? PieceSet.full(pieceCount) : PieceSet.fromBitmap(pieces, pieceCount)
     if (set === undefined)
       throw new PeerFaultError('malformed', 'its pieces are not those of the blob')
     target.schedule.join(this, set)
     this.#isReady = true
-    const asking = this.#askAll(stream, target)
+    const asking = this.#askAll(stream, target, mustGreet)
     // Its failure is met by the reads, which end with the stream.
     asking.catch(() => this.#close())
     try {
@@ -202,13 +205,26 @@ export class PeerFetch {
     return manifestOf(concat(parts), this.#host.digest)
   }
 
-  async #askAll(stream: ByteStream, { manifest, schedule }: FetchTarget): Promise<void> {
+  async #askAll(
+    stream: ByteStream,
+    { manifest, schedule }: FetchTarget,
+    mustGreet: boolean,
+  ): Promise<void> {
     const { signal } = this.#ending
+    let isGreeted = !mustGreet
     while (!signal.aborted) {
       const index =
         this.#asked.length < this.#requestsAhead()
           ? (schedule.take(this) ?? (this.#asked.length === 0 ? schedule.second(this) : undefined))
           : undefined
+      if (index === undefined && !isGreeted && this.#asked.length === 0) {
+        // It has nothing that is wanted yet: the manifest is the cheapest thing to be answered.
+        isGreeted = true
+        this.#owesSinceMs = performance.now()
+        this.#asked.push(MANIFEST_REQUEST)
+        await peerStep(() => stream.write(encodeRequest(MANIFEST_REQUEST)))
+        continue
+      }
       if (index === undefined) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve
@@ -223,6 +239,7 @@ export class PeerFetch {
       if (signal.aborted) return
       if (this.#asked.length === 0) this.#owesSinceMs = performance.now()
       this.#asked.push(index)
+      isGreeted = true
       await peerStep(() => stream.write(encodeRequest(index)))
     }
   }
@@ -250,6 +267,14 @@ export class PeerFetch {
         if (kind !== FRAME.ANSWER || index === undefined) {
           throw new PeerFaultError('malformed', `it sent a frame of kind ${kind} unasked`)
         }
+        if (index === MANIFEST_REQUEST) {
+          if (sizeBytes !== manifest.bytes.length) {
+            throw new PeerFaultError('malformed', `its manifest has ${sizeBytes} bytes`)
+          }
+          manifestOf(concat(await this.#read(stream, sizeBytes)), this.#host.digest)
+          this.#onAnswered()
+          continue
+        }
         const parts = await this.#receivePiece(stream, { manifest, index, sizeBytes })
         // One piece is being written while the next one comes, and no more.
         await storing
@@ -257,13 +282,17 @@ export class PeerFetch {
           this.#ownFailure = { error }
           this.#close()
         })
-        this.#asked.shift()
-        if (this.#asked.length === 0) this.#idleSinceMs = performance.now()
-        this.#wake()
+        this.#onAnswered()
       }
     } finally {
       await storing
     }
+  }
+
+  #onAnswered(): void {
+    this.#asked.shift()
+    if (this.#asked.length === 0) this.#idleSinceMs = performance.now()
+    this.#wake()
   }
 
   async #receiveHave(

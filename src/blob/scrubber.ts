@@ -54,6 +54,7 @@ export class Scrubber {
   readonly #components: ScrubberComponents
   readonly #options: Required<ScrubberOptions>
   readonly #checkedMs = new Map<Digest, number>()
+  readonly #suspects = new Set<Digest>()
   readonly #stopping = new AbortController()
   #last: ScrubReport | undefined
   #turn: Promise<unknown> = Promise.resolve()
@@ -106,6 +107,22 @@ export class Scrubber {
       for (const { digest } of entries) rotten.push(...(await this.#check(digest, pace, signal)))
       return this.#report(entries.length, doneBytes, rotten)
     })
+  }
+
+  /** Reads one blob now: somebody has seen the disk give back wrong bytes of it. */
+  async suspect(digest: Digest): Promise<void> {
+    const { signal } = this.#stopping
+    if (this.#suspects.has(digest)) return
+    this.#suspects.add(digest)
+    const pace = async (): Promise<void> => signal.throwIfAborted()
+    try {
+      await this.#inTurn(() => this.#check(digest, pace, signal))
+    } catch (error) {
+      if (signal.aborted) return
+      this.#components.log.warn({ digest, detail: errorMessage(error) }, 'scrubbing failed')
+    } finally {
+      this.#suspects.delete(digest)
+    }
   }
 
   /** Checks what is due, without haste. */

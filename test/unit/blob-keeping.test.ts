@@ -268,6 +268,19 @@ test('scrubbing finds one changed byte among sound blobs, and mends it from a pe
   assert.deepEqual((await scrubber.scrub(NEVER, () => undefined)).rotten, [])
 })
 
+test('a blob that is suspected is read at once and no other', async () => {
+  const { store, scrubber, others, told } = await newScrubber()
+  const bytes = randomBytes(2 * MIB)
+  const [bad, also] = [await store.addBytes(bytes), await store.addBytes(randomBytes(MIB))]
+  others.set(bad.digest, bytes)
+  await spoil(store, bad.digest, MIB + 7)
+  await spoil(store, also.digest, 7)
+  await scrubber.suspect(bad.digest)
+  const rot = { digest: bad.digest, sizeBytes: 2 * MIB, pieces: 1, outcome: 'refetched' }
+  assert.deepEqual(told, [rot])
+  assert.deepEqual(await readFile(store.path(bad.digest)), bytes)
+})
+
 test('a rotten blob that nobody has is dropped, one that is held stays aside until a peer has it', async () => {
   const { store, scrubber, others } = await newScrubber()
   const free = await store.addBytes(randomBytes(MIB))

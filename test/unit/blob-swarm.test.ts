@@ -1,11 +1,17 @@
 /** Fetches over streams in memory: peers that join, help each other, lie, trickle and vanish. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, truncate } from 'node:fs/promises'
+import { chmod, mkdtemp, open, readFile, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { FRAME, encodeFrame, encodeHave } from '../../src/blob/blob-protocol.js'
+import {
+  FRAME,
+  MANIFEST_REQUEST,
+  decodeRequest,
+  encodeFrame,
+  encodeHave,
+} from '../../src/blob/blob-protocol.js'
 import { BlobServer } from '../../src/blob/blob-server.js'
 import type { BlobServerOptions } from '../../src/blob/blob-server.js'
 import { BlobStore } from '../../src/blob/blob-store.js'
@@ -208,6 +214,72 @@ test('a blob that vanishes mid-way is asked of others, and what came is kept', a
   await cut.store.remove(digest)
   await asker.transfer.fetch(digest, [cut.peer, whole.peer], { signal: soon() })
   assert.deepEqual(await readFile(asker.store.path(digest)), bytes)
+})
+
+test('a piece that the disk has changed is sent to nobody, and told of', async () => {
+  const told: string[] = []
+  const rotten = await member({ onRot: (digest) => told.push(digest) })
+  const [whole, asker] = [await member(), await member()]
+  const bytes = randomBytes(3 * MIB)
+  const { digest } = await rotten.store.addBytes(bytes)
+  await whole.store.addBytes(bytes)
+  const path = rotten.store.path(digest)
+  await chmod(path, 0o600)
+  const file = await open(path, 'r+')
+  await file.write(Uint8Array.of((bytes[MIB + 5] ?? 0) ^ 1), 0, 1, MIB + 5)
+  await file.close()
+  await assert.rejects(asker.transfer.fetch(digest, [rotten.peer], { signal: soon() }), {
+    code: 'BLOB_UNAVAILABLE',
+  })
+  assert.deepEqual(new Set(told), new Set([digest]))
+  assert.deepEqual(new Set(asker.faults.map(({ fault }) => fault)), new Set(['unknown-blob']))
+  const other = await rotten.store.addBytes(randomBytes(MIB))
+  await asker.transfer.fetch(other.digest, [rotten.peer], { signal: soon() })
+  await asker.transfer.fetch(digest, [rotten.peer, whole.peer], { signal: soon() })
+  assert.deepEqual(await readFile(asker.store.path(digest)), bytes)
+})
+
+test('a peer without anything that is wanted is asked for the manifest, and tells of what comes', async () => {
+  const [seed, asker] = [await member(), await member()]
+  const bytes = randomBytes(2 * MIB)
+  const { digest } = await seed.store.addBytes(bytes)
+  const manifest = await seed.store.readManifest(digest)
+  let onManifest = (): void => {}
+  const hasManifest = new Promise<void>((resolve) => {
+    onManifest = resolve
+  })
+  const silent = hostile(async (stream) => {
+    await stream.read(36)
+    await stream.write(encodeFrame(FRAME.SOME, Uint8Array.of(0)))
+    await stream.write(encodeFrame(FRAME.ANSWER, manifest.bytes))
+    onManifest()
+    await stream.read(1)
+  })
+  const requests: number[] = []
+  const late = hostile(async (stream) => {
+    await stream.read(32)
+    await stream.write(encodeFrame(FRAME.SOME, Uint8Array.of(0)))
+    requests.push(decodeRequest(await stream.read(4)))
+    await stream.write(encodeFrame(FRAME.ANSWER, manifest.bytes))
+    await stream.write(encodeHave([0, 1]))
+    for (let i = 0; i < 2; i += 1) {
+      const index = decodeRequest(await stream.read(4))
+      requests.push(index)
+      await stream.write(encodeFrame(FRAME.ANSWER, bytes.subarray(index * MIB, (index + 1) * MIB)))
+    }
+    await stream.read(1)
+  })
+  async function* providers(): AsyncGenerator<PeerId> {
+    yield silent
+    await hasManifest
+    yield late
+  }
+  const { peers } = await asker.transfer.fetch(digest, providers(), { signal: soon() })
+  assert.deepEqual(
+    [requests[0], requests.slice(1).sort((a, b) => a - b)],
+    [MANIFEST_REQUEST, [0, 1]],
+  )
+  assert.equal(peers.find(({ peer }) => peer === late)?.bytes, 2 * MIB)
 })
 
 test('DISK_FULL ends a fetch, blames nobody, and leaves no blob', async () => {
