@@ -197,6 +197,8 @@ export class SwarmFetch implements FetchHost {
       if (this.#isHopeless()) return
       await this.#nextEvent()
       this.#leaveSlow()
+      // By now what others owe may be worth asking for twice.
+      for (const fetch of this.#sources.active()) fetch.kick()
     }
   }
 

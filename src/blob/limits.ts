@@ -11,9 +11,11 @@ export const BLOB_LIMITS = {
   providersPerFetch: 256,
   /** Between these a peer is asked for half a second of its measured rate ahead. */
   requestsAheadMin: 2,
-  requestsAheadFirst: 4,
+  requestsAheadFirst: 2,
   requestsAheadMax: 16,
   requestersPerPiece: 2,
+  /** How long a piece is owed, at the end, before a second peer is asked for it. */
+  secondAskMs: 1000,
   /** How many pieces are looked at to find the rarest. */
   piecesCompared: 4096,
   /** Read at a time, so that a peer that trickles can be told from one that is slow. */

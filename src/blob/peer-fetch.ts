@@ -213,10 +213,7 @@ export class PeerFetch {
     const { signal } = this.#ending
     let isGreeted = !mustGreet
     while (!signal.aborted) {
-      const index =
-        this.#asked.length < this.#requestsAhead()
-          ? (schedule.take(this) ?? (this.#asked.length === 0 ? schedule.second(this) : undefined))
-          : undefined
+      const index = this.#nextPiece(schedule)
       if (index === undefined && !isGreeted && this.#asked.length === 0) {
         // It has nothing that is wanted yet: the manifest is the cheapest thing to be answered.
         isGreeted = true
@@ -242,6 +239,14 @@ export class PeerFetch {
       isGreeted = true
       await peerStep(() => stream.write(encodeRequest(index)))
     }
+  }
+
+  #nextPiece(schedule: PieceSchedule<PeerFetch>): number | undefined {
+    if (this.#asked.length >= this.#requestsAhead()) return undefined
+    const nowMs = performance.now()
+    const index = schedule.take(this, nowMs)
+    if (index !== undefined || this.#asked.length > 0) return index
+    return schedule.second(this, nowMs - BLOB_LIMITS.secondAskMs)
   }
 
   /** Half a second ahead at the rate measured, so that neither side waits for the other. */

@@ -18,7 +18,8 @@ export interface PieceScheduleOptions {
 export class PieceSchedule<Source> {
   /** In random order; the last is taken first. */
   readonly #todo: number[]
-  readonly #asked = new Map<number, Set<Source>>()
+  /** Who owes each piece, and since when it is owed. */
+  readonly #asked = new Map<number, { readonly sources: Set<Source>; readonly atMs: number }>()
   readonly #sources = new Map<Source, PieceSet>()
   /** How many of the sources that lack some pieces have each piece. */
   readonly #counts: Uint16Array
@@ -52,8 +53,12 @@ export class PieceSchedule<Source> {
     return true
   }
 
-  /** The rarest piece that nobody has been asked for and this source has, if there is one. */
-  take(source: Source): number | undefined {
+  /**
+   * The rarest piece that nobody has been asked for and this source has, if there is one.
+   *
+   * @param nowMs - remembered for `second`
+   */
+  take(source: Source, nowMs = 0): number | undefined {
     const pieces = this.#sources.get(source)
     if (pieces === undefined) return undefined
     let best: number | undefined
@@ -71,14 +76,18 @@ export class PieceSchedule<Source> {
       seen += 1
       if (bestCount <= 0 || seen >= BLOB_LIMITS.piecesCompared) break
     }
-    return best === undefined ? undefined : this.#takeAt(best, source)
+    return best === undefined ? undefined : this.#takeAt(best, source, nowMs)
   }
 
-  /** At the end: a piece that another source still owes; for a source with nothing else to do. */
-  second(source: Source): number | undefined {
+  /**
+   * At the end: a piece that another source has owed since `untilMs` or longer; for a source with
+   * nothing else to do. What was asked for a moment ago is on its way.
+   */
+  second(source: Source, untilMs = Infinity): number | undefined {
     const pieces = this.#sources.get(source)
     if (pieces === undefined || this.#todo.length > 0) return undefined
-    for (const [index, sources] of this.#asked) {
+    for (const [index, { sources, atMs }] of this.#asked) {
+      if (atMs > untilMs) continue
       if (sources.size >= BLOB_LIMITS.requestersPerPiece || sources.has(source)) continue
       if (!pieces.has(index)) continue
       sources.add(source)
@@ -99,19 +108,19 @@ export class PieceSchedule<Source> {
     const pieces = this.#sources.get(source)
     if (pieces !== undefined && !pieces.isFull) this.#count(pieces, -1)
     this.#sources.delete(source)
-    for (const [index, sources] of this.#asked) {
+    for (const [index, { sources }] of this.#asked) {
       if (!sources.delete(source) || sources.size > 0) continue
       this.#asked.delete(index)
       this.#todo.push(index)
     }
   }
 
-  #takeAt(at: number, source: Source): number | undefined {
+  #takeAt(at: number, source: Source, atMs: number): number | undefined {
     const index = this.#todo[at]
     const last = this.#todo.pop()
     if (index === undefined || last === undefined) return undefined
     if (at < this.#todo.length) this.#todo[at] = last
-    this.#asked.set(index, new Set([source]))
+    this.#asked.set(index, { sources: new Set([source]), atMs })
     return index
   }
 

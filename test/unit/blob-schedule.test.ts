@@ -99,6 +99,17 @@ test('a failed source gives back what it owed, and all ends when all is done', (
   assert.ok(schedule.finished)
 })
 
+test('a piece is asked of a second source only when it has been owed for long', () => {
+  const schedule = new PieceSchedule<string>([0, 1], { pieceCount: 2, seed: SEED })
+  for (const source of ['a', 'b']) schedule.join(source, PieceSet.full(2))
+  const first = schedule.take('a', 1000)
+  const second = schedule.take('a', 1500)
+  assert.equal(schedule.second('b', 999), undefined)
+  assert.equal(schedule.second('b', 1499), first)
+  assert.equal(schedule.second('b', 1499), undefined)
+  assert.equal(schedule.second('b', 1500), second)
+})
+
 test(`every piece is done once, whoever comes, goes and gains (seed ${SEED})`, () => {
   const action = fc.record({
     source: fc.constantFrom('a', 'b', 'c'),
