@@ -132,10 +132,13 @@ function trainResources(request: TrainRequest, summary: DatasetSummary): Resourc
     maxLength: request.maxLength ?? defaultMaxLength(request.model),
     ...algorithmOf(request),
   })
-  const { parameters, taskSeconds } = estimateCost(plan, { gflops: 1, replicas: 1 })
+  const { parameters, taskSeconds, activationBytes } = estimateCost(plan, {
+    gflops: 1,
+    replicas: 1,
+  })
   const stateMiB = Math.ceil((parameters * 4 * 6) / 1024 ** 2)
   return {
-    memoryMiB: 768 + stateMiB,
+    memoryMiB: 768 + stateMiB + Math.ceil(activationBytes / 1024 ** 2),
     cpus: 1,
     pids: 256,
     outMiB: 64 + Math.ceil((parameters * 4) / 1024 ** 2),

@@ -77,6 +77,8 @@ const ROUNDS = 4
 const MAX_STEPS_PER_ROUND = 500
 /** From so many rounds on, momentum pays; with fewer it overshoots (FedAvg then). */
 const ROUNDS_FOR_MOMENTUM = 10
+const EVAL_BATCH_SIZE = 64
+const EVAL_ACTIVATION_BYTES = 512 * 1024 ** 2
 /** Share of all steps over which the learning rate rises. */
 const WARM_UP_SHARE = 0.1
 /** The optimiser starts every round from zero; its first steps of a round are smaller. */
@@ -276,7 +278,13 @@ export function trainTask(
 
 /** `task.json` of an evaluation task. */
 export function evalTask(plan: TrainingPlan) {
-  return { kind: 'eval', version: 1, model: plan.model, batchSize: 64 } as const
+  return { kind: 'eval', version: 1, model: plan.model, batchSize: evalBatchSize(plan) } as const
+}
+
+/** Rows evaluated at a time: 64, fewer where they are large. */
+function evalBatchSize({ model, batchSize }: TrainingPlan): number {
+  const fitting = Math.floor(EVAL_ACTIVATION_BYTES / modelOf(model).activationBytesPerRow)
+  return Math.max(batchSize, Math.min(EVAL_BATCH_SIZE, fitting))
 }
 
 /** `task.json` of the plain loop that the rounds are measured against. */
@@ -303,6 +311,8 @@ export interface TrainingCost {
   readonly taskSeconds: number
   /** Core-seconds of all training tasks and all their replicas. */
   readonly coreSeconds: number
+  /** Bytes that the rows of a batch take while a task works on them, weights not included. */
+  readonly activationBytes: number
   /** Bytes of one replica of one update. */
   readonly updateBytes: number
 }
@@ -328,6 +338,9 @@ export function estimateCost(
     flops,
     taskSeconds: seconds / (plan.rounds.length * plan.shards),
     coreSeconds: seconds * replicas,
+    // An evaluation keeps one layer at a time: at most half as much of a row as a backward pass.
+    activationBytes:
+      Math.max(plan.batchSize, evalBatchSize(plan) / 2) * model.activationBytesPerRow,
     updateBytes: deltaBytes(parameters, plan.compression),
   }
 }

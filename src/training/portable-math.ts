@@ -25,6 +25,7 @@ export function naturalLog(x: number): number {
 /** e^x for x in [-700, 700], to 1e-13 of it: the Taylor series of x / 2^10, squared ten times. */
 export function exponential(x: number): number {
   if (!(x >= -700 && x <= 700)) throw new InvariantError(`no exponential of ${x}`)
+  if (x < 0) return 1 / exponential(-x)
   const small = x / 1024
   let term = 1
   let sum = 0

@@ -87,11 +87,10 @@ function gpt(
   }
 }
 
-function embed(sizes: Sizes, learningRate: number): Preset {
+function embed(sizes: Sizes, training: Pick<Preset, 'batchSize' | 'learningRate'>): Preset {
   return {
     family: 'sentence-embedding',
-    batchSize: 32,
-    learningRate,
+    ...training,
     configOf: ({ maxLength, vocabulary }) => ({
       family: 'sentence-embedding',
       ...sizes,
@@ -157,8 +156,8 @@ const PRESETS: ReadonlyMap<string, Preset> = new Map([
   ['gpt-tiny', gpt(GPT_TINY, { batchSize: 8, learningRate: 2e-3, maxLength: 64 })],
   ['gpt-mini', gpt(MINI, { batchSize: 8, learningRate: 1e-3, maxLength: 128 })],
   ['gpt2', gpt(BASE, { batchSize: 4, learningRate: 3e-4, maxLength: 512 })],
-  ['embed-tiny', embed(TINY, 1e-3)],
-  ['embed-base', embed(BASE, 1e-4)],
+  ['embed-tiny', embed(TINY, { batchSize: 32, learningRate: 1e-3 })],
+  ['embed-base', embed(BASE, { batchSize: 16, learningRate: 1e-4 })],
   ['word2vec-small', word2vec(64)],
   ['word2vec-base', word2vec(256)],
   ['cnn-small', image('cnn', [16, 32])],

@@ -148,7 +148,7 @@ describe('the trainer in its image', { skip: SKIP, timeout: 900_000 }, () => {
     const read = async (record: RunRecord) =>
       JSON.parse(await readFile(join(await succeeded(record), 'metrics.json'), 'utf8'))
     const rounds = await read(evaluated)
-    assert.deepEqual(Object.keys(rounds), ['confusion', 'correct', 'n', 'nllFixed'])
+    assert.deepEqual(Object.keys(rounds), ['confusion', 'correct', 'f1Fixed', 'n', 'nllFixed'])
     assert.equal(rounds.n, plan.evalRows)
     assert.ok(rounds.correct >= 0.9 * rounds.n, JSON.stringify(rounds))
     assert.equal(

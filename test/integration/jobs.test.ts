@@ -116,6 +116,42 @@ test('the three endpoints answer by curl on any socket', { skip: SKIP }, async (
   assert.equal((why as { code: string }).code, 'JOB_UNKNOWN')
 })
 
+test('a language model learns from a plain text by the same endpoint', { skip: SKIP }, async () => {
+  const dataset = join(stage.dir, 'corpus.txt')
+  const lines = Array.from({ length: 40 }, (_, i) => `the ship sails on day ${i} in the rain\n`)
+  await writeFile(dataset, lines.join(''))
+  const body = JSON.stringify({ model: 'gpt-tiny', dataset, epochs: 1 })
+  const json = ['-H', 'content-type: application/json', '-d', body]
+  const [accepted, job] = await curl(requester, '/submit-job', ...json)
+  assert.equal(accepted, 202, JSON.stringify(job))
+  const { id } = job as { id: string }
+  await until('the language model to be trained', 3 * PATIENCE_MS, async () => {
+    const [, view] = await curl(requester, `/job-status?id=${id}`)
+    const { status } = view as JobView
+    assert.ok(status !== 'failed' && status !== 'cancelled', JSON.stringify(view))
+    return status === 'succeeded' ? view : undefined
+  })
+  const [own, result] = await curl(requester, `/results?id=${id}`)
+  assert.equal(own, 200)
+  const { accuracy, loss, perplexity, baseline } = result as {
+    accuracy: null
+    loss: number
+    perplexity: number
+    baseline: { name: string; loss: number }
+  }
+  assert.equal(accuracy, null)
+  assert.ok(loss > 0 && Math.abs(perplexity / Math.exp(loss) - 1) < 1e-9)
+  assert.equal(baseline.name, 'how often each token occurs')
+  assert.ok(baseline.loss > 1 && baseline.loss < 6)
+
+  const out = join(stage.dir, 'language-model')
+  const fetched = await ctd('results', id, '--out', out)
+  assert.equal(fetched.code, 0, fetched.stderr)
+  const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as unknown
+  assert.deepEqual((config as { architectures: string[] }).architectures, ['GPT2LMHeadModel'])
+  assert.ok((await stat(join(out, 'model.safetensors'))).size > 4 * 366_000)
+})
+
 test(
   'a job with a folder and three tasks goes through the CLI and is audited',
   { skip: SKIP },

@@ -69,6 +69,16 @@ export function transformerFlops(
   return 3 * length * (2 * matrixWeights + 4 * layers * hidden * length)
 }
 
+/** fp32 states that a row's backward pass needs (Korthikanti et al. 2022, section 4). */
+export function transformerActivationBytes({
+  layers,
+  hidden,
+  heads,
+  maxLength,
+}: Omit<BertShape, 'intermediate' | 'vocabulary'>): number {
+  return 2 * maxLength * layers * (34 * hidden + 5 * heads * maxLength)
+}
+
 /** The part of Hugging Face's `config.json` that describes the trunk. */
 export function bertDescription(shape: BertShape, padTokenId: number) {
   return {

@@ -10,7 +10,7 @@ import { CtdError } from '../../errors.js'
 import type { ExampleSet } from '../data/examples.js'
 import { naturalLog } from '../portable-math.js'
 import type { TensorSpec } from '../safetensors.js'
-import { transformerFlops } from './bert.js'
+import { transformerActivationBytes, transformerFlops } from './bert.js'
 import { FIXED_POINT, languageResults } from './counts.js'
 import type { Dataset, DatasetOptions, FamilyLaw, Initial, Model } from './family.js'
 import { byName, layerNorm, parameter } from './parameters.js'
@@ -55,6 +55,8 @@ export function causalLm(config: CausalLmConfig): Model {
     parameters: byName(specs),
     initial: (spec) => initial(spec, layers),
     flopsPerRow: () => transformerFlops(config) + 6 * maxLength * hidden * vocabulary,
+    // Three times the logits: themselves, their softmax and its gradient.
+    activationBytesPerRow: transformerActivationBytes(config) + 12 * maxLength * vocabulary,
     describe: () => ({
       activation_function: 'gelu_new',
       architectures: ['GPT2LMHeadModel'],

@@ -47,6 +47,8 @@ export interface Model {
    * @param rowTokens - of the longest row of the data, where rows differ; the model's by default
    */
   flopsPerRow(rowTokens?: number): number
+  /** Bytes that a row takes while it is learnt from, beside the weights; an estimate from above. */
+  readonly activationBytesPerRow: number
   /** The `config.json` beside the weights; Hugging Face's own where it knows the model. */
   describe(split: Pick<DatasetSplit, 'labels' | 'describes'>): Readonly<Record<string, Json>>
 }

@@ -34,12 +34,14 @@ export function imageClassifier(config: ImageClassifierConfig): Model {
   const { height, width, channels, hidden, filters, classes } = config
   const specs: TensorSpec[] = []
   let [rows, columns, depth] = [height, width, channels]
-  let multiplications = 0
+  let [multiplications, states] = [0, height * width * channels]
   for (const [i, filter] of filters.entries()) {
     const name = `conv${i + 1}`
     specs.push(parameter(`${name}.weight`, filter, depth, KERNEL, KERNEL))
     specs.push(parameter(`${name}.bias`, filter))
     multiplications += rows * columns * filter * depth * KERNEL * KERNEL
+    // The pixels under each filter laid side by side, and what three functions make of them.
+    states += rows * columns * (depth * KERNEL * KERNEL + 3 * filter)
     ;[rows, columns, depth] = [Math.floor(rows / POOL), Math.floor(columns / POOL), filter]
   }
   const inputs = rows * columns * depth
@@ -49,6 +51,7 @@ export function imageClassifier(config: ImageClassifierConfig): Model {
     parameters: byName(specs),
     initial: rectifierInitial,
     flopsPerRow: () => 6 * multiplications,
+    activationBytesPerRow: 4 * (states + 3 * hidden + 3 * classes),
     describe: ({ labels }) => ({
       architectures: [config.architecture === 'cnn' ? 'SmallCnn' : 'ImageMlp'],
       channels,

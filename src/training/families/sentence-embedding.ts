@@ -8,6 +8,7 @@ import {
   bertDescription,
   bertInitial,
   bertParameters,
+  transformerActivationBytes,
   transformerFlops,
   type BertShape,
 } from './bert.js'
@@ -32,6 +33,7 @@ export function sentenceEmbedding(config: SentenceEmbeddingConfig): Model {
     parameters: byName(bertParameters(config, '')),
     initial: bertInitial,
     flopsPerRow: (rowTokens) => 2 * transformerFlops(config, rowTokens),
+    activationBytesPerRow: 2 * transformerActivationBytes(config),
     describe: () => ({
       ...bertDescription(config, TOKEN.padding),
       architectures: ['BertModel'],

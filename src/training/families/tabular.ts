@@ -32,6 +32,7 @@ export function tabular(config: TabularConfig): Model {
     parameters: byName(specs),
     initial: rectifierInitial,
     flopsPerRow: () => 6 * hidden * (features + (layers - 1) * hidden + classes),
+    activationBytesPerRow: 4 * (features + 3 * layers * hidden + 3 * classes),
     describe: ({ labels, describes }) => ({
       architectures: ['TabularMlp'],
       hidden_size: hidden,

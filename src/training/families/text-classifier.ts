@@ -8,6 +8,7 @@ import {
   bertDescription,
   bertInitial,
   bertParameters,
+  transformerActivationBytes,
   transformerFlops,
   type BertShape,
 } from './bert.js'
@@ -34,6 +35,7 @@ export function textClassifier(config: TextClassifierConfig): Model {
     ]),
     initial: bertInitial,
     flopsPerRow: (rowTokens) => transformerFlops(config, rowTokens),
+    activationBytesPerRow: transformerActivationBytes(config),
     describe: ({ labels }) => ({
       ...bertDescription(config, TOKEN.padding),
       architectures: ['BertForSequenceClassification'],

@@ -44,6 +44,7 @@ export function wordEmbedding(config: WordEmbeddingConfig): Model {
     initial: ({ name }) =>
       name === 'contexts.weight' ? { constant: 0 } : { deviation: 1 / Math.sqrt(hidden) },
     flopsPerRow: () => 6 * (1 + NEGATIVES) * maxLength * maxLength * hidden,
+    activationBytesPerRow: 4 * maxLength * (1 + NEGATIVES) * (2 * hidden + 4 * maxLength),
     describe: () => ({
       architectures: ['SkipGram'],
       hidden_size: hidden,
