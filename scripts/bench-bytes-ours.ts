@@ -121,7 +121,6 @@ async function fetchFrom(
   const body = from === undefined ? {} : { from: from.peerId }
   const ignore = (): void => {}
   const fetched = await client.work<unknown, FetchedView>(path, body, ignore, task.signal)
-  if (process.env['CTD_BENCH_SHARES'] !== undefined) console.error(JSON.stringify(fetched.peers))
   if (fetched.fetchedBytes === task.sizeBytes) return performance.now() - sinceMs
   throw new CtdError('WRONG_BYTES', `${fetched.fetchedBytes} bytes were fetched`)
 }
