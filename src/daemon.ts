@@ -694,6 +694,7 @@ export async function startDaemon(
     beats,
     addFolder: (dir, holder) => addFolder(blobs, dir, { holder }),
     image: (name, holder) => shelf.image(name, holder),
+    providersOf,
     holdersOf: async (jobId, signal) => {
       const author = inbox.record(jobId)?.manifest.author
       const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])

@@ -18,6 +18,8 @@ export interface TrainRequest extends Algorithm {
   /** Of its files; told from their names and contents when absent. */
   readonly format?: DataFormat
   readonly epochs: number
+  /** Digest of weights, of a round or of a result to begin with; drawn from the seed where absent. */
+  readonly from?: string
   readonly name?: string
   readonly seed?: string
   readonly replicas?: number
@@ -232,6 +234,8 @@ export interface DaemonPort {
   job(id: string, signal: AbortSignal): Promise<JobView>
   jobs(): Promise<readonly JobView[]>
   cancel(id: string): Promise<JobView>
+  /** A new job that goes on from the latest closed round of one that ended or whose peer is gone. */
+  resume(id: string, signal: AbortSignal): Promise<{ readonly id: string; readonly round: number }>
   logs(id: string): Promise<readonly LogLine[]>
   /** Artifacts of a succeeded job; fetches them from their holders when needed. */
   files(id: string, signal: AbortSignal): Promise<readonly FileView[]>

@@ -9,12 +9,13 @@ import type { Events } from '../events.js'
 import { metricsIn } from '../protocol/job.js'
 import type { JobContext } from '../protocol/job.js'
 import { artifactsOf } from '../protocol/selection.js'
+import { isEnded } from '../protocol/job-step.js'
 import { buildTranscript } from '../protocol/transcript.js'
 import type { JobRunner } from '../requester/job-runner.js'
-import type { DroppedJob, Requester } from '../requester/requester.js'
+import type { DroppedJob, NewJob, Requester } from '../requester/requester.js'
 import { encodeFolder } from '../wire/folder.js'
 import { parseDigest, utf8 } from '../wire/ids.js'
-import type { JobId, PeerId } from '../wire/ids.js'
+import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import type { Courier } from '../witness/courier.js'
 import type { Inbox } from '../witness/inbox.js'
@@ -33,10 +34,11 @@ import type {
 import type { ImagePort } from './image-desk.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
+import { resumedJob, unfinishedIn, unfinishedOf } from './resume.js'
 import { createJobOf } from './submission.js'
 import type { SubmissionComponents } from './submission.js'
 
-export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'> {
+export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder' | 'bring'> {
   readonly network: string
   readonly clock: Clock
   readonly blobs: BlobStore
@@ -50,6 +52,8 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'
   readonly beats: ReadonlyMap<string, Beat>
   /** Peers that may hold the state of a job that is not ours. */
   readonly holdersOf: (jobId: string, signal: AbortSignal) => Promise<readonly PeerId[]>
+  /** Peers that may have a blob, beside those that are known to. */
+  readonly providersOf: (digest: Digest, signal: AbortSignal) => Promise<readonly PeerId[]>
   /** Also holds the job's blobs. */
   readonly onSubmitted: (jobId: JobId) => Promise<void>
   readonly peers: () => Promise<readonly PeerView[]>
@@ -60,6 +64,8 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'
 }
 
 const ASK_MS = 5_000
+/** Without a new piece from anybody for so long, what a job begins with is not to be had. */
+const BRING_GIVE_UP_MS = 30_000
 const HOLDERS_MAX = 12
 const LOG_LINES_MAX = 1000
 const LOG_LINE_CHARS = 1000
@@ -77,10 +83,49 @@ export class LocalPort implements DaemonPort {
   }
 
   async submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }> {
-    const { blobs, requester } = this.#parts
+    return this.#submit(async (components) => createJobOf(components, request))
+  }
+
+  async resume(id: string, signal: AbortSignal): Promise<{ id: string; round: number }> {
+    const found = this.#find(id)
+    if (found !== undefined && !isEnded(found.state)) {
+      throw new CtdError('JOB_NOT_ENDED', 'the job is still under way', {
+        hint: `follow it: ctd results ${id.slice(0, 8)} --wait`,
+      })
+    }
+    const record = this.#parts.inbox.record(id)
+    if (found === undefined && record === undefined) throw unknownJob(id)
+    let round = 0
+    const resumed = await this.#submit(async (components) => {
+      const source =
+        found === undefined && record !== undefined
+          ? unfinishedIn(this.#parts.network, record)
+          : unfinishedOf(found ?? this.#own(id))
+      const made = await resumedJob(components, source)
+      round = made.round
+      return made.job
+    }, signal)
+    return { ...resumed, round }
+  }
+
+  /** What is made or fetched for a job is held until the job holds it itself. */
+  async #submit(
+    create: (components: SubmissionComponents) => Promise<NewJob>,
+    signal = new AbortController().signal,
+  ): Promise<{ readonly id: string }> {
+    const { blobs, transfer, requester, providersOf } = this.#parts
     const holder = `submission/${this.#submissions++}`
+    const bring: SubmissionComponents['bring'] = async (digest, providers, maxBytes) => {
+      await transfer.fetch(digest, providers, {
+        signal,
+        holder,
+        ...(maxBytes === undefined ? {} : { maxBytes }),
+        findMore: (step) => providersOf(digest, step),
+        giveUpMs: BRING_GIVE_UP_MS,
+      })
+    }
     try {
-      const job = await createJobOf({ ...this.#parts, holder }, request)
+      const job = await create({ ...this.#parts, holder, bring })
       const id = await requester.submit(job)
       await this.#parts.onSubmitted(id)
       return { id }

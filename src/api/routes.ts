@@ -91,6 +91,14 @@ function registerJobRoutes(app: TypedApp, port: DaemonPort): void {
     { schema: { params, response: { 200: states(schemas.jobSchema) } } },
     async (request) => await port.cancel(request.params.id),
   )
+  app.post(
+    '/v1/jobs/:id/resume',
+    { schema: { params, response: { 202: states(schemas.resumedSchema) } } },
+    async (request, reply) => {
+      const resumed = await answer(reply, (signal) => port.resume(request.params.id, signal))
+      return await reply.code(202).send(resumed)
+    },
+  )
   app.get(
     '/v1/jobs/:id/logs',
     {

@@ -55,6 +55,7 @@ const train = {
   maxLength: whole(1, 8192).exactOptional(),
   learningRate: z.number().gt(0).max(10).exactOptional(),
   ...ALGORITHM_FIELDS,
+  from: z.string().regex(DIGEST, 'must be a digest of 64 hexadecimal characters').exactOptional(),
   textColumn: text(128).exactOptional(),
   labelColumn: text(128).exactOptional(),
   featureColumns: z.array(text(128)).min(1).max(1000).readonly().exactOptional(),
@@ -134,6 +135,8 @@ export const acceptedSchema = z.looseObject({
   statusUrl: z.string(),
   resultsUrl: z.string(),
 })
+
+export const resumedSchema = z.looseObject({ id: z.string(), round: z.int() })
 
 export const jobStatusSchema = z.looseObject({
   id: z.string(),

@@ -9,6 +9,8 @@ import { CtdError } from '../errors.js'
 import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
 import type { NewJob } from '../requester/requester.js'
+import { startFrom } from './resume.js'
+import type { ResumeComponents } from './resume.js'
 import { algorithmOf } from '../training/algorithm.js'
 import type { DataFile } from '../training/data/source.js'
 import { dataShapeOf } from '../training/data-shape.js'
@@ -31,6 +33,7 @@ export interface SubmissionComponents {
   readonly image: (name: string, holder: string) => Promise<Image>
   /** Where files may be written while a request is judged; cleared when the daemon starts. */
   readonly scratchDir: string
+  readonly bring: ResumeComponents['bring']
   /** Holds what is stored until the job does itself. */
   readonly holder: string
 }
@@ -73,6 +76,8 @@ async function trainJob(
     { files, spoolPath: join(components.scratchDir, components.holder.replaceAll('/', '-')) },
     { model, maxLength, format, textColumn, labelColumn, featureColumns },
   )
+  const { from } = request
+  const begun = from === undefined ? undefined : await startFrom(components, from)
   const spec: TrainSpec = {
     kind: 'train',
     model,
@@ -84,6 +89,7 @@ async function trainJob(
     ...(request.batchSize === undefined ? {} : { batchSize: request.batchSize }),
     ...(request.learningRate === undefined ? {} : { learningRate: request.learningRate }),
     ...algorithmOf(request),
+    ...(begun === undefined ? {} : { start: begun.start }),
     maxLength,
     format: summary.format,
     textColumn: summary.textColumn,
@@ -95,7 +101,10 @@ async function trainJob(
     name: request.name ?? `${model} on ${name}`.slice(0, LIMITS.textBytes),
     spec,
     image: await components.image('cpu', components.holder),
-    inputs: [await addInput(components, 'dataset', request.dataset, 'dataset')],
+    inputs: [
+      await addInput(components, 'dataset', request.dataset, 'dataset'),
+      ...(begun?.inputs ?? []),
+    ],
   }
 }
 

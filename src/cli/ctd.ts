@@ -132,6 +132,16 @@ function addJobCommands(add: Add, act: Act): void {
       return await logsCommand(context, job, logs.opts())
     }),
   )
+  const resume = add('resume', 'go on with a train job that failed, was cancelled or is orphaned')
+    .argument(...id)
+    .option('-d, --detach', 'print the job id and return at once')
+    .option('--wait-timeout <duration>', 'follow no longer than this, for example 10m')
+  resume.action(
+    act(async (context, job = '') => {
+      const { resumeCommand } = await import('./submit.js')
+      return await resumeCommand(context, job, resume.opts())
+    }),
+  )
   add('cancel', 'end a job')
     .argument(...id)
     .action(
@@ -179,6 +189,7 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
         .requiredOption('--model <name>', 'model, for example bert-tiny')
         .requiredOption('--dataset <file...>', 'files or a folder of one format, or a digest')
         .requiredOption('--epochs <n>', 'passes over the data')
+        .option('--from <digest>', 'begin with these weights, or with a round')
         .option('--shards <n>', 'parts of the data, trained side by side')
         .option('--batch-size <n>', 'examples per step')
         .option('--max-length <n>', 'tokens per example')

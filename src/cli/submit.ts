@@ -28,6 +28,7 @@ export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   /** Files or folders; read as one. */
   readonly dataset: readonly string[]
   readonly epochs: string
+  readonly from?: string
   readonly shards?: string
   readonly batchSize?: string
   readonly maxLength?: string
@@ -102,6 +103,7 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
     ...whole('maxLength', flags.maxLength, 1, 8192),
     ...(flags.learningRate === undefined ? {} : { learningRate: parseRate(flags.learningRate) }),
     ...algorithmRequest(flags),
+    ...(flags.from === undefined ? {} : { from: flags.from }),
     ...(flags.textColumn === undefined ? {} : { textColumn: flags.textColumn }),
     ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
     ...(flags.featureColumns === undefined
@@ -232,6 +234,33 @@ async function submitAndFollow(
     context.tell(`follow it: ctd results ${shortJob(id)} --wait`)
     return EXIT.ok
   }
+  return await followSubmitted(context, id, waitMs)
+}
+
+/** Runs `ctd resume`: a new job that goes on where another stopped; returns the exit code. */
+export async function resumeCommand(
+  context: Context,
+  id: string,
+  flags: FollowFlags,
+): Promise<number> {
+  const waitMs = flags.waitTimeout === undefined ? undefined : parseDurationMs(flags.waitTimeout)
+  const path = `/v1/jobs/${encodeURIComponent(id)}/resume`
+  const resumed = await context.client.post<{ id: string; round: number }>(path)
+  context.tell(
+    resumed.round === 0 ? 'no round was closed: it begins anew' : `from round ${resumed.round} on`,
+  )
+  if (flags.detach !== true) return await followSubmitted(context, resumed.id, waitMs)
+  if (context.json) context.printJson(resumed)
+  else context.print(resumed.id)
+  return EXIT.ok
+}
+
+async function followSubmitted(
+  context: Context,
+  id: string,
+  waitMs: number | undefined,
+): Promise<number> {
+  const { client } = context
   context.tell(`job ${id}`)
   const submitted = await client.get<JobView>(`/v1/jobs/${id}`)
   if (submitted.estimate !== '') context.tell(harmless(`estimate: ${submitted.estimate}`))

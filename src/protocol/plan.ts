@@ -218,7 +218,8 @@ function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
   )
 }
 
-function numbered(index: number): string {
+/** `007`, as names of files and inputs have it. */
+export function numbered(index: number): string {
   return String(index).padStart(3, '0')
 }
 

@@ -351,6 +351,10 @@ export class FakeDaemon implements DaemonPort {
     this.current = { ...(await this.job(id)), status: 'cancelled', endedMs: Date.now() }
     return this.current
   }
+  async resume(id: string) {
+    await this.job(id)
+    return { id: JOB_ID, round: 2 }
+  }
   async logs(id: string) {
     await this.job(id)
     return [{ atMs: 1_700_000_000_000, peer: PEER_B, task: 'train r1 s0', text: 'step 1' }]

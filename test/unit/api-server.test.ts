@@ -310,6 +310,7 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/jobs/{id}/file',
     '/v1/jobs/{id}/files',
     '/v1/jobs/{id}/logs',
+    '/v1/jobs/{id}/resume',
     '/v1/jobs/{id}/transcript',
     '/v1/node',
     '/v1/peers',
