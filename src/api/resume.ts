@@ -66,7 +66,7 @@ export function unfinishedIn(network: string, record: JobRecord): UnfinishedJob 
  * @throws CtdError RESUME_NOT_TRAINING, BLOB_*
  */
 export async function resumedJob(
-  { bring }: ResumeComponents,
+  { bring, folderFiles }: ResumeComponents,
   { manifest, plan, outputOf }: UnfinishedJob,
 ): Promise<{ readonly job: NewJob; readonly round: number }> {
   const { message } = manifest
@@ -84,6 +84,8 @@ export async function resumedJob(
     const digest = parseDigest(toHex(input.digest))
     const from = providers.get(input.name) ?? [manifest.author]
     await bring(digest, from, input.sizeBytes)
+    const files = input.folder ? await folderFiles(digest) : []
+    for (const file of files ?? []) await bring(parseDigest(file.digest), from, file.sizeBytes)
   }
   return {
     job: {

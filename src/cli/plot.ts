@@ -80,7 +80,18 @@ export function plotLoss(
   if (lines.length === 0 || last === undefined) return []
   const begin = values.find(Number.isFinite) ?? last
   const rounds = curve.length === 1 ? '1 round' : `${curve.length} rounds`
-  return [...lines, `loss ${formatValue(begin)} → ${formatValue(last)} over ${rounds}`]
+  const told = `loss ${formatValue(begin)} → ${formatValue(last)} over ${rounds}`
+  return [...lines, told, ...bestEvaluation(curve)]
+}
+
+/** The round whose evaluation lost least, in words; nothing where none was evaluated on the way. */
+function bestEvaluation(curve: ReadonlyArray<Readonly<Record<string, number>>>): string[] {
+  const lossOf = (point: Readonly<Record<string, number>>): number => point['evalLoss'] ?? Infinity
+  const [best] = [...curve].sort((a, b) => lossOf(a) - lossOf(b))
+  if (best?.['evalLoss'] === undefined) return []
+  const { evalLoss, accuracy, round } = best
+  const rate = accuracy === undefined ? '' : `, accuracy ${formatValue(accuracy)}`
+  return [`evaluation loss ${formatValue(evalLoss)}${rate} at its best, round ${round}`]
 }
 
 function formatValue(value: number): string {

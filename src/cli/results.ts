@@ -1,12 +1,13 @@
 /** `ctd results`: the result of a job, and its artifacts with the proof in a folder. */
 import { createReadStream, createWriteStream } from 'node:fs'
-import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { FileView, JobView } from '../api/daemon-port.js'
 import { CtdError, errorCode, errorMessage } from '../errors.js'
 import { BlobHasher } from './blob-hasher.js'
 import type { Context } from './context.js'
+import { curveCsv, curveSvg } from './curve.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { followOnScreen } from './follow.js'
 import { interruptible } from './interrupt.js'
@@ -18,7 +19,15 @@ import { formatBytes, parseDurationMs, shortJob } from './units.js'
 export const EVIDENCE_FILE = 'evidence.ctd'
 /** Name of the signed messages among the artifacts; `ctd audit` reads it. */
 export const TRANSCRIPT_FILE = 'transcript.ctd'
-const OWN_FILES: ReadonlySet<string> = new Set([TRANSCRIPT_FILE, EVIDENCE_FILE])
+/** Course of a training, drawn from the job's own numbers; part of no proof. */
+const CURVE_CSV = 'curve.csv'
+const CURVE_SVG = 'curve.svg'
+const OWN_FILES: ReadonlySet<string> = new Set([
+  TRANSCRIPT_FILE,
+  EVIDENCE_FILE,
+  CURVE_CSV,
+  CURVE_SVG,
+])
 const FILES_MAX = 10_000
 const PART_SUFFIX = '.ctd-part'
 const NAME_CHARS = 255
@@ -100,7 +109,11 @@ async function writeResults(
     join(folder, TRANSCRIPT_FILE),
     signal,
   )
-  const written = [...files, { path: TRANSCRIPT_FILE, sizeBytes, digest: '' }]
+  const written = [
+    ...files,
+    { path: TRANSCRIPT_FILE, sizeBytes, digest: '' },
+    ...(await writeCurve(context, id, folder)),
+  ]
   try {
     const evidence = `/v1/jobs/${id}/evidence`
     const evidenceBytes = await writeFrom(context, evidence, join(folder, EVIDENCE_FILE), signal)
@@ -110,6 +123,18 @@ async function writeResults(
     context.tell(`the bidders' standings cannot be audited: ${errorMessage(error)}`)
     return written
   }
+}
+
+/** Writes the course of a training beside its result. */
+async function writeCurve(context: Context, id: string, folder: string): Promise<FileView[]> {
+  const { curve, name } = await context.client.get<JobView>(`/v1/jobs/${id}`)
+  if (curve.length === 0) return []
+  const texts = [
+    { path: CURVE_CSV, text: curveCsv(curve) },
+    { path: CURVE_SVG, text: curveSvg(curve, name) },
+  ]
+  for (const { path, text } of texts) await writeFile(join(folder, path), text)
+  return texts.map(({ path, text }) => ({ path, sizeBytes: Buffer.byteLength(text), digest: '' }))
 }
 
 /** Pins what a job made, so that it outlives the job's record. */
