@@ -27,6 +27,10 @@ export interface TrainRequest extends Algorithm {
   readonly batchSize?: number
   readonly maxLength?: number
   readonly learningRate?: number
+  /** Folder with `config.json` and `model.safetensors`: the first weights. Source as for `dataset`. */
+  readonly weights?: string
+  /** Folder of a tokenizer's files; that of the weights, or bytes, when absent. */
+  readonly tokenizer?: string
   readonly textColumn?: string
   readonly labelColumn?: string
   /** Of a table of numbers; all but the label when absent. */

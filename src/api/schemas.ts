@@ -56,6 +56,8 @@ const train = {
   learningRate: z.number().gt(0).max(10).exactOptional(),
   ...ALGORITHM_FIELDS,
   from: z.string().regex(DIGEST, 'must be a digest of 64 hexadecimal characters').exactOptional(),
+  weights: source.exactOptional(),
+  tokenizer: source.exactOptional(),
   textColumn: text(128).exactOptional(),
   labelColumn: text(128).exactOptional(),
   featureColumns: z.array(text(128)).min(1).max(1000).readonly().exactOptional(),

@@ -15,10 +15,12 @@ import { algorithmOf } from '../training/algorithm.js'
 import type { DataFile } from '../training/data/source.js'
 import { dataShapeOf } from '../training/data-shape.js'
 import { estimateCost, planTraining } from '../training/plan.js'
-import { defaultMaxLength } from '../training/presets.js'
+import { assertWeightsFit, namedFiles, WEIGHTS_FILES, type NamedFiles } from '../training/import.js'
+import { defaultMaxLength, modelConfig } from '../training/presets.js'
 import { summariseDataset, type DatasetSummary } from '../training/split.js'
+import { readTokenizer, TOKENIZER_FILES } from '../training/tokenizers/files.js'
 import type { Image, Input } from '../wire/generated/job.js'
-import type { FolderFile } from '../wire/folder.js'
+import { encodeFolder, type FolderFile } from '../wire/folder.js'
 import { fromHex, parseDigest, toHex } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
@@ -71,12 +73,26 @@ async function trainJob(
   // An unknown model is told before any data is read.
   const maxLength = request.maxLength ?? defaultMaxLength(request.model)
   const { model, format, textColumn, labelColumn, featureColumns } = request
-  const { name, files } = await findDataset(components, request.dataset)
+  const { name, files } = await findSource(components, request.dataset, 'dataset')
+  const weights = await findFolder(components, request.weights, 'weights', WEIGHTS_FILES)
+  const tokenizer = await findTokenizer(components, request)
   const summary = await summariseDataset(
-    { files, spoolPath: join(components.scratchDir, components.holder.replaceAll('/', '-')) },
+    {
+      files,
+      spoolPath: join(components.scratchDir, components.holder.replaceAll('/', '-')),
+      tokenizer: tokenizer === undefined ? undefined : await readTokenizer(tokenizer),
+    },
     { model, maxLength, format, textColumn, labelColumn, featureColumns },
   )
+  if (weights !== undefined) {
+    await assertWeightsFit(modelConfig(model, { ...dataShapeOf(summary), maxLength }), weights)
+  }
   const { from } = request
+  if (from !== undefined && weights !== undefined) {
+    throw new CtdError('BAD_TRAINING_SPEC', 'a job begins with given weights or from another job', {
+      hint: 'leave out --weights or --from',
+    })
+  }
   const begun = from === undefined ? undefined : await startFrom(components, from)
   const spec: TrainSpec = {
     kind: 'train',
@@ -95,32 +111,80 @@ async function trainJob(
     textColumn: summary.textColumn,
     labelColumn: summary.labelColumn,
     ...(featureColumns === undefined ? {} : { featureColumns: [...featureColumns] }),
+    ...(weights === undefined ? {} : { pretrained: true }),
+    ...(tokenizer === undefined
+      ? {}
+      : { tokenizer: TOKENIZER_FILES.filter((file) => tokenizer.has(file)) }),
     resources: trainResources(request, summary),
   }
   return {
     name: request.name ?? `${model} on ${name}`.slice(0, LIMITS.textBytes),
     spec,
     image: await components.image('cpu', components.holder),
+    // In the order of `trainInputs`.
     inputs: [
       await addInput(components, 'dataset', request.dataset, 'dataset'),
+      ...(tokenizer === undefined ? [] : [await addFiles(components, 'tokenizer', tokenizer)]),
+      ...(weights === undefined ? [] : [await addFiles(components, 'weights', weights)]),
       ...(begun?.inputs ?? []),
     ],
   }
 }
 
+/** That which is asked for, else that of the weights where they bring one; bytes otherwise. */
+async function findTokenizer(
+  components: SubmissionComponents,
+  { tokenizer, weights }: TrainRequest,
+): Promise<NamedFiles | undefined> {
+  const source = tokenizer ?? weights
+  const found = await findFolder(components, source, 'tokenizer', TOKENIZER_FILES)
+  if (tokenizer !== undefined) return found
+  const isThere = found !== undefined && TOKENIZER_FILES.some((name) => found.has(name))
+  return isThere ? found : undefined
+}
+
+/** Those files of a folder that have one of the names. */
+async function findFolder(
+  components: SubmissionComponents,
+  source: string | undefined,
+  what: 'weights' | 'tokenizer',
+  names: readonly string[],
+): Promise<NamedFiles | undefined> {
+  if (source === undefined) return undefined
+  const { files } = await findSource(components, source, what)
+  if (typeof files === 'string') return await namedFiles(files, names)
+  const wanted = files.filter(({ name }) => names.includes(name))
+  return new Map(wanted.map(({ name, path }) => [name, path]))
+}
+
+/** Stores these files alone as a folder: what else lies beside them is nobody's business. */
+async function addFiles(
+  { blobs, holder }: SubmissionComponents,
+  name: string,
+  files: NamedFiles,
+): Promise<Input> {
+  const added: FolderFile[] = []
+  for (const [path, from] of files) {
+    added.push({ path, ...(await blobs.addFile(from, { holder })) })
+  }
+  const listing = await blobs.addBytes(encodeFolder(added), { holder })
+  return inputOf(name, listing.digest, bytesOfFiles(added) + listing.sizeBytes, true)
+}
+
 /**
- * The files of a dataset: a file or a folder of this disk, or of the store.
+ * A file or a folder of this disk, or the files of one in the store.
  *
- * @throws CtdError DATASET_NOT_FOUND, BLOB_UNKNOWN
+ * @throws CtdError DATASET_NOT_FOUND, WEIGHTS_NOT_FOUND, TOKENIZER_NOT_FOUND, BLOB_UNKNOWN
  */
-async function findDataset(
+async function findSource(
   { blobs, folderFiles }: SubmissionComponents,
   source: string,
+  what: 'dataset' | 'weights' | 'tokenizer',
 ): Promise<{ readonly name: string; readonly files: string | readonly DataFile[] }> {
-  const [digest = '', name = 'dataset'] = source.split('#', 2)
+  const [digest = '', name = what] = source.split('#', 2)
   if (!DIGEST.test(digest)) {
     assertAbsolute(source)
-    await statSource(source, 'dataset')
+    await statSource(source, what)
     return { name: basename(source), files: source }
   }
   const held = await folderFiles(parseDigest(digest))

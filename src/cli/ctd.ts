@@ -194,6 +194,11 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
         .option('--batch-size <n>', 'examples per step')
         .option('--max-length <n>', 'tokens per example')
         .option('--learning-rate <rate>', 'of the inner optimiser')
+        .option('--weights <folder>', 'begin with config.json and model.safetensors of it')
+        .option(
+          '--tokenizer <folder>',
+          'its tokenizer.json, vocab.json and merges.txt, or vocab.txt',
+        )
         .option('--text-column <name>', 'column of the text')
         .option('--label-column <name>', 'column of the label')
         .option('--feature-columns <names>', 'columns of numbers, with commas between')

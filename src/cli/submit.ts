@@ -36,6 +36,8 @@ export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   readonly textColumn?: string
   readonly labelColumn?: string
   readonly featureColumns?: string
+  readonly weights?: string
+  readonly tokenizer?: string
   readonly format?: string
 }
 
@@ -106,6 +108,8 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
     ...(flags.from === undefined ? {} : { from: flags.from }),
     ...(flags.textColumn === undefined ? {} : { textColumn: flags.textColumn }),
     ...(flags.labelColumn === undefined ? {} : { labelColumn: flags.labelColumn }),
+    ...(flags.weights === undefined ? {} : { weights: flags.weights }),
+    ...(flags.tokenizer === undefined ? {} : { tokenizer: flags.tokenizer }),
     ...(flags.featureColumns === undefined
       ? {}
       : { featureColumns: flags.featureColumns.split(',').map((name) => name.trim()) }),
@@ -275,7 +279,14 @@ async function uploadSources(
   base: string,
 ): Promise<TrainRequest | RunRequest> {
   if (request.kind === 'train') {
-    return { ...request, dataset: await uploadSource(context.client, request.dataset, base) }
+    const upload = (source: string): Promise<string> => uploadSource(context.client, source, base)
+    const { dataset, weights, tokenizer } = request
+    return {
+      ...request,
+      dataset: await upload(dataset),
+      ...(weights === undefined ? {} : { weights: await upload(weights) }),
+      ...(tokenizer === undefined ? {} : { tokenizer: await upload(tokenizer) }),
+    }
   }
   if (request.inputs === undefined) return request
   const inputs: Array<{ name: string; source: string }> = []

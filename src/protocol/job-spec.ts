@@ -8,6 +8,7 @@ import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import { DATA_FORMATS } from '../training/data/source.js'
 import { DATA_SHAPE_FIELDS } from '../training/data-shape.js'
+import { TOKENIZER_FILES } from '../training/tokenizers/files.js'
 import { LIMITS } from '../wire/limits.js'
 
 const text = z.string().max(LIMITS.textBytes)
@@ -59,6 +60,10 @@ const TrainSpecSchema = z.strictObject({
   learningRate: z.number().positive().optional(),
   ...ALGORITHM_FIELDS,
   start: StartSchema.exactOptional(),
+  /** The first weights are those of the input `weights`, a folder. */
+  pretrained: z.literal(true).exactOptional(),
+  /** Files of the input `tokenizer`, a folder; bytes are the tokens where it is absent. */
+  tokenizer: z.array(z.enum(TOKENIZER_FILES)).min(1).max(TOKENIZER_FILES.length).exactOptional(),
   maxLength: z.int().min(8),
   format: z.enum(DATA_FORMATS),
   textColumn: text,

@@ -177,7 +177,7 @@ function planTrain(spec: TrainSpec): Plan {
         ...chosen,
       },
       { path: 'config.json', batch: 0, slot: 0, file: 'config.json' },
-      ...splitFiles(spec.model),
+      ...splitFiles(spec),
       { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
       ...Array.from({ length: evalShards }, (_, shard) => ({
         path: `evaluation-${numbered(shard)}.json`,
@@ -192,8 +192,9 @@ function planTrain(spec: TrainSpec): Plan {
 }
 
 /** Files of the split that the use of the model needs. */
-function splitFiles(model: string): readonly Artifact[] {
-  return FAMILY_LAWS[familyOf(model)].files.map((file) => ({ path: file, batch: 0, slot: 0, file }))
+function splitFiles({ model, tokenizer = [] }: TrainSpec): readonly Artifact[] {
+  const files = [...FAMILY_LAWS[familyOf(model)].files, ...tokenizer]
+  return files.map((file) => ({ path: file, batch: 0, slot: 0, file }))
 }
 
 function selectionOf(spec: TrainSpec, plan: TrainingPlan): Selection | undefined {
@@ -261,13 +262,28 @@ function splitSlot(spec: TrainSpec, plan: TrainingPlan): Unplaced {
     index: 0,
     program: { kind: 'builtin', name: 'split@1', params },
     taskJson: () => '',
-    inputs: [{ name: 'dataset', source: { kind: 'job', input: 'dataset' } }],
+    inputs: ['dataset', ...(spec.tokenizer === undefined ? [] : ['tokenizer'])].map((input) => ({
+      name: input,
+      source: { kind: 'job', input },
+    })),
   }
 }
 
 /** Draws the first weights, or takes those of a round that another job closed. */
 function firstSlot(spec: TrainSpec): Unplaced {
-  return spec.start === undefined ? initSlot(spec) : continueSlot(spec, spec.start)
+  if (spec.start !== undefined) return continueSlot(spec, spec.start)
+  return spec.pretrained === undefined ? initSlot(spec) : importSlot(spec)
+}
+
+function importSlot(spec: TrainSpec): Unplaced {
+  const init = initSlot(spec)
+  const params = init.program.kind === 'builtin' ? init.program.params : {}
+  return {
+    ...init,
+    name: 'import',
+    program: { kind: 'builtin', name: 'import@1', params },
+    inputs: [{ name: 'weights', source: { kind: 'job', input: 'weights' } }],
+  }
 }
 
 function continueSlot(spec: TrainSpec, start: Start): Unplaced {
@@ -297,7 +313,12 @@ function startInputs(start: Start): readonly string[] {
 
 /** The inputs that a train job must have, in their order. */
 export function trainInputs(spec: TrainSpec): readonly string[] {
-  return ['dataset', ...(spec.start === undefined ? [] : startInputs(spec.start))]
+  return [
+    'dataset',
+    ...(spec.tokenizer === undefined ? [] : ['tokenizer']),
+    ...(spec.pretrained === undefined ? [] : ['weights']),
+    ...(spec.start === undefined ? [] : startInputs(spec.start)),
+  ]
 }
 
 function initSlot(spec: TrainSpec): Unplaced {

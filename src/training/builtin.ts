@@ -1,8 +1,8 @@
 /**
- * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `continue@1`, `aggregate@2`,
+ * Tasks that a daemon runs itself, in a worker: `split@1`, `init@1`, `import@1`, `continue@1`, `aggregate@2`,
  * `apply-update@1` and `reduce-eval@1`. Each reads named files and writes files; same inputs, same bytes.
  */
-import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
@@ -13,11 +13,13 @@ import { COMPRESSIONS } from './codec.js'
 import { continueFrom } from './continue.js'
 import { DATA_FORMATS } from './data/source.js'
 import { DATA_SHAPE_FIELDS } from './data-shape.js'
+import { importWeights, namedFiles, WEIGHTS_FILES } from './import.js'
 import { initialise } from './initialise.js'
 import { parameterSpecs } from './model.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
+import { readTokenizer, TOKENIZER_FILES } from './tokenizers/files.js'
 
 export interface BuiltinInput {
   /** As the task's manifest names it, for example `weights.safetensors`. */
@@ -28,6 +30,7 @@ export interface BuiltinInput {
 export const BUILTIN_NAMES = [
   'split@1',
   'init@1',
+  'import@1',
   'continue@1',
   'aggregate@2',
   'apply-update@1',
@@ -40,7 +43,7 @@ const count = (most: number) => z.int().min(1).max(most)
 const seed = z.string().min(1).max(200)
 const maxLength = z.int().min(8).max(PLAN_LIMITS.maxLength)
 
-/** `dataset` is the one input, whatever its name. */
+/** Inputs: the folder `tokenizer` or none, and the dataset, whatever its name. */
 export const SplitParamsSchema = z.strictObject({
   shards: count(PLAN_LIMITS.shards),
   evalShards: count(PLAN_LIMITS.shards).default(1),
@@ -126,6 +129,8 @@ export async function runBuiltin(
       return runSplit(parse(SplitParamsSchema, params, name), inputs, outDir)
     case 'init@1':
       return runInit(parse(InitParamsSchema, params, name), outDir)
+    case 'import@1':
+      return runImport(parse(InitParamsSchema, params, name), inputs, outDir)
     case 'continue@1':
       return runContinue(parse(InitParamsSchema, params, name), inputs, outDir)
     case 'aggregate@2':
@@ -153,11 +158,28 @@ async function runSplit(
   inputs: readonly BuiltinInput[],
   outDir: string,
 ): Promise<void> {
-  const [dataset, second] = inputs
+  const [dataset, second] = inputs.filter(({ name }) => name !== 'tokenizer')
   if (dataset === undefined || second !== undefined) {
-    throw new CtdError('INPUT_MISSING', 'split@1 takes exactly one input, the dataset')
+    throw new CtdError('INPUT_MISSING', 'split@1 takes a dataset, and a tokenizer or none')
   }
-  await splitDataset({ files: dataset.path, spoolPath: `${outDir}.spool` }, params, outDir)
+  const tokenizerDir = inputs.find(({ name }) => name === 'tokenizer')?.path
+  const paths =
+    tokenizerDir === undefined ? undefined : await namedFiles(tokenizerDir, TOKENIZER_FILES)
+  const tokenizer = paths === undefined ? undefined : await readTokenizer(paths)
+  const source = { files: dataset.path, spoolPath: `${outDir}.spool`, tokenizer }
+  await splitDataset(source, params, outDir)
+  // The result is a folder that loads as it is.
+  for (const [name, path] of paths ?? []) await copyFile(path, join(outDir, name))
+}
+
+/** Input: the folder `weights`. */
+async function runImport(
+  params: z.infer<typeof InitParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const files = await namedFiles(inputPath(inputs, 'weights'), WEIGHTS_FILES)
+  await importWeights(modelConfig(params.model, params), files, { seed: params.seed, outDir })
 }
 
 async function runInit(params: z.infer<typeof InitParamsSchema>, outDir: string): Promise<void> {

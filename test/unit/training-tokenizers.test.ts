@@ -11,7 +11,12 @@ import {
   mergePairs,
   splitByteWords,
 } from '../../src/training/tokenizers/byte-bpe.js'
-import { parseTokenizer, readTokenizer } from '../../src/training/tokenizers/files.js'
+import { namedFiles } from '../../src/training/import.js'
+import {
+  parseTokenizer,
+  readTokenizer,
+  TOKENIZER_FILES,
+} from '../../src/training/tokenizers/files.js'
 import { createWordPiece, splitWords } from '../../src/training/tokenizers/wordpiece.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'ctd-tokenizers-'))
@@ -108,11 +113,13 @@ describe('WordPiece', () => {
   it('is read from vocab.txt, its case from tokenizer_config.json', async () => {
     const dir = mkdtempSync(join(folder, 'wordpiece-'))
     writeFileSync(join(dir, 'vocab.txt'), `[PAD]\n${tokens.join('\r\n')}\n`)
-    const read = await readTokenizer(dir)
+    const paths = await namedFiles(dir, TOKENIZER_FILES)
+    const read = await readTokenizer(paths)
     assert.deepEqual(read.encode('UNwanted'), [8, 5, 6])
     assert.deepEqual(read.special, { padding: 0, start: 2, end: 3 })
     writeFileSync(join(dir, 'tokenizer_config.json'), '{"do_lower_case":false}')
-    assert.deepEqual((await readTokenizer(dir)).encode('UNwanted'), [1])
+    const kept = await readTokenizer(await namedFiles(dir, TOKENIZER_FILES))
+    assert.deepEqual(kept.encode('UNwanted'), [1])
   })
 
   const json = {

@@ -4,7 +4,6 @@
  * What is not understood is refused, for a guess would train a model on other numbers.
  */
 import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { z } from 'zod'
 import { CtdError } from '../../errors.js'
 import { createByteBpe } from './byte-bpe.js'
@@ -21,23 +20,20 @@ export const TOKENIZER_FILES = [
   'special_tokens_map.json',
 ] as const
 
-/** @throws CtdError TOKENIZER_MISSING, TOKENIZER_MALFORMED, TOKENIZER_UNSUPPORTED */
-export async function readTokenizer(dir: string): Promise<Tokenizer> {
+/**
+ * @param paths - of the files, by their names
+ * @throws CtdError TOKENIZER_MISSING, TOKENIZER_MALFORMED, TOKENIZER_UNSUPPORTED
+ */
+export async function readTokenizer(paths: ReadonlyMap<string, string>): Promise<Tokenizer> {
   const files = new Map<string, Uint8Array>()
-  for (const name of TOKENIZER_FILES) {
-    const bytes = await readBounded(join(dir, name), name)
-    if (bytes !== undefined) files.set(name, bytes)
+  for (const [name, path] of paths) {
+    const { size } = await stat(path)
+    if (size > TOKENIZER_LIMITS.fileBytes) {
+      throw malformed(`${name} has more than ${TOKENIZER_LIMITS.fileBytes} bytes`)
+    }
+    files.set(name, await readFile(path))
   }
   return parseTokenizer(files)
-}
-
-async function readBounded(path: string, name: string): Promise<Uint8Array | undefined> {
-  const status = await stat(path).catch(() => undefined)
-  if (status === undefined) return undefined
-  if (!status.isFile() || status.size > TOKENIZER_LIMITS.fileBytes) {
-    throw malformed(`${name} is no file of at most ${TOKENIZER_LIMITS.fileBytes} bytes`)
-  }
-  return await readFile(path)
 }
 
 /** As `readTokenizer`, of the contents of the files by name. */
