@@ -62,11 +62,12 @@ function toPlain(document: Document, path: string): unknown {
 
 /** A stand-in for relative paths, which the schema of the API rightly refuses. */
 const ANY_DIGEST = '0'.repeat(64)
+const TRAIN_SOURCES = ['dataset', 'weights', 'tokenizer']
 
 function absoluteSources(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   const copy: Record<string, unknown> = { ...value }
-  if (isText(copy['dataset'])) copy['dataset'] = ANY_DIGEST
+  for (const key of TRAIN_SOURCES) if (isText(copy[key])) copy[key] = ANY_DIGEST
   if (Array.isArray(copy['inputs'])) {
     copy['inputs'] = copy['inputs'].map((input: unknown): unknown =>
       typeof input === 'object' && input !== null && isText(Reflect.get(input, 'source'))
@@ -86,7 +87,15 @@ function restoreSources(
     for (const key of path) at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : at
     return typeof at === 'string' ? at : ''
   }
-  if (request.kind === 'train') return { ...request, dataset: original(['dataset']) }
+  if (request.kind === 'train') {
+    const { weights, tokenizer } = request
+    return {
+      ...request,
+      dataset: original(['dataset']),
+      ...(weights === undefined ? {} : { weights: original(['weights']) }),
+      ...(tokenizer === undefined ? {} : { tokenizer: original(['tokenizer']) }),
+    }
+  }
   if (request.inputs === undefined) return request
   const inputs = request.inputs.map(({ name }, i) => ({
     name,
