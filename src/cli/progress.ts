@@ -48,7 +48,8 @@ export function progressLines(
   const head = `${shortJob(job.id)}  ${job.status}  ${progressBar(job.progress, 20)}  ${job.tasksAccepted}/${job.tasksTotal} tasks  ${age}`
   const lines = [paintState(paint, job.status, cut(head, size.columns))]
   if (job.reason !== '') lines.push(cut(`  ${harmless(job.reason)}`, size.columns))
-  const open = job.tasks.filter((task) => task.state !== 'accepted' && task.state !== 'waiting')
+  const closed = new Set(['accepted', 'waiting', 'skipped'])
+  const open = job.tasks.filter((task) => !closed.has(task.state))
   const room = Math.max(1, size.rows - 2)
   for (const [i, task] of open.entries()) {
     const wanted = 1 + task.replicas.length
