@@ -720,15 +720,6 @@ export const DEFENCES: readonly Defence[] = [
         tests: ['unit/compare: matches numbers up to the tolerance and not one millionth beyond'],
       },
       {
-        name: 'tensors count as compared though nobody can compare them yet',
-        file: 'protocol/compare.ts',
-        find: "if (policy.kind !== 'tensors') return\n",
-        replace: 'if (policy.kind.length > 0) return\n',
-        tests: [
-          'unit/compare: throws POLICY_UNSUPPORTED for tensors, with something to do instead',
-        ],
-      },
-      {
         name: 'numbers that are none pass for numbers',
         file: 'protocol/metrics.ts',
         find: '(entry): entry is [string, number] => Number.isFinite(entry[1]) && entry[0].length <= 64',

@@ -9,6 +9,7 @@ import { createSigner, joinSignatures, seal } from '../src/wire/envelope.js'
 import type { AnyOpened, Signer } from '../src/wire/envelope.js'
 import type { Standing } from '../src/wire/generated/election.js'
 import { publicKeyFromPeerId, sha256, toHex, utf8 } from '../src/wire/ids.js'
+import { LIMITS } from '../src/wire/limits.js'
 import { kindId } from '../src/wire/messages.js'
 import type { MessageKind, Messages } from '../src/wire/messages.js'
 import { codeOf } from '../test/vectors/chain.js'
@@ -162,9 +163,29 @@ function messageOf(kind: MessageKind, twist: string, signers: readonly Signer[])
         salt: bytes,
         durationMs: 1,
         listing: NOBODY,
+        updateRoot: NOBODY,
       })
     case 'freezeReveals':
-      return by(signers, kind, { previous, reveals: [bytes], view: 0 })
+      return by(signers, kind, { previous, reveals: [bytes], sketches: [], view: 0 })
+    case 'sketchCommitment':
+      return by(signers, kind, { taskId, frozen: previous, commitment: bytes })
+    case 'freezeSketches':
+      return by(signers, kind, { previous, commitments: [bytes], view: 0 })
+    case 'sketch':
+      return by(signers, kind, {
+        taskId,
+        frozen: previous,
+        rest: bytes,
+        elements: 0,
+        exponent: 0,
+        step: 0,
+        normSquared: NOBODY,
+        root: bytes,
+        shift: 0,
+        buckets: new Uint8Array(LIMITS.sketchBytes),
+        openings: [],
+        salt: bytes,
+      })
     case 'receipt':
       return by(signers, kind, {
         previous,
@@ -297,7 +318,7 @@ function invalidFaults(): object[] {
   const [a, b] = [messageOf('commitment', 'a', [ALICE]), messageOf('commitment', 'b', [ALICE])]
   const sound = sealFault(a, b)
   const at = (view: number): AnyOpened =>
-    by([ALICE], 'freezeReveals', { previous: hash('previous'), reveals: [], view })
+    by([ALICE], 'freezeReveals', { previous: hash('previous'), reveals: [], sketches: [], view })
   const altered = Uint8Array.from(sound.second)
   altered[altered.length - 1] = (altered.at(-1) ?? 0) ^ 1
   const cases = [

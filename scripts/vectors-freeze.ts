@@ -146,6 +146,7 @@ class Slot {
       salt: sha256(utf8('salt'), publicKeyFromPeerId(bidder.signer.peerId)),
       durationMs: 100,
       listing: new Uint8Array(0),
+      updateRoot: new Uint8Array(0),
     }
   }
 
@@ -178,7 +179,13 @@ class Slot {
     const reveals = BIDDERS.slice(0, 2).map(
       (bidder) => seal(NETWORK, 'reveal', this.result(bidder), bidder.signer).bytes,
     )
-    return { previous: fromHex(this.frozenCommitments.id), reveals, view: 0, ...changes }
+    return {
+      previous: fromHex(this.frozenCommitments.id),
+      reveals,
+      sketches: [],
+      view: 0,
+      ...changes,
+    }
   }
 }
 

@@ -47,6 +47,7 @@ import { isEnded } from './protocol/job-step.js'
 import { metricsIn } from './protocol/job.js'
 import { artifactsOf } from './protocol/selection.js'
 import { deriveVrfSecret } from './protocol/vrf.js'
+import { OutputUpdates } from './requester/output-updates.js'
 import { OwnBlobs } from './requester/own-blobs.js'
 import { Requester } from './requester/requester.js'
 import { openDatastore } from './store/datastore.js'
@@ -349,6 +350,8 @@ export async function startDaemon(
     },
   })
 
+  const updates = new OutputUpdates({ blobs, transfer })
+
   // People.
   const requester = new Requester(
     {
@@ -385,6 +388,13 @@ export async function startDaemon(
             }
             await transfer.fetch(file.digest, providers, { signal, holder, maxBytes })
           }
+        }
+        if (output.told !== undefined) {
+          await updates.check(output.told, files, providers, {
+            signal,
+            holder,
+            maxBytes: leftBytes,
+          })
         }
         return files
       },
@@ -501,6 +511,8 @@ export async function startDaemon(
           builtinWorker: BUILTIN_WORKER,
         },
       ),
+      openUpdate: async ({ options }, root) =>
+        updates.open(await readFolder(blobs, root), options.task.message.inputs),
       onPhase: (replica) => {
         const { jobId, slot } = replica.options
         if (replica.phase === 'done' || replica.phase === 'failed') memory.afterWork()
@@ -547,6 +559,8 @@ export async function startDaemon(
       case 'decline':
       case 'vrfOpen':
       case 'commitment':
+      case 'sketchCommitment':
+      case 'sketch':
       case 'reveal':
       case 'failure': {
         const record = inbox.recordOf(opened.id)
@@ -602,8 +616,8 @@ export async function startDaemon(
           beats.set(`${taskId}/${author}`, { phase, step, total, note })
           events.emit('task:progressed', { jobId: record?.jobId, peer: author, phase, step, total })
         }
-        const tail = runner?.tailOf(taskId)
-        return { isAwaited, missed: tail === undefined ? [] : [tail.bytes] }
+        const tail = runner?.tailOf(taskId) ?? []
+        return { isAwaited, missed: tail.map(({ bytes }) => bytes) }
       },
       jobAnswer: async (method, jobId, from) => {
         const record = inbox.record(jobId)

@@ -4,7 +4,6 @@ import type { BatchState, JobRunState } from '../protocol/job.js'
 import type { Plan, PlannedSlot } from '../protocol/plan.js'
 import type { JobSpec } from '../protocol/job-spec.js'
 import { evaluationFields } from '../protocol/job-result.js'
-import { trainingPlanOf } from '../protocol/plan.js'
 import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
@@ -109,8 +108,8 @@ function replicaView(peer: PeerId, slot: SlotState, beats: ReadonlyMap<string, B
 }
 
 function estimateOf(plan: Plan, replicas: number): string {
-  if (plan.spec.kind !== 'train') return ''
-  const training = trainingPlanOf(plan.spec)
+  const { training } = plan
+  if (training === undefined) return ''
   const cost = estimateCost(training, { gflops: ESTIMATE_GFLOPS, replicas })
   const minutes = cost.coreSeconds / 60
   const total =

@@ -8,6 +8,8 @@ import { electionOf, openingAlpha, seed2Of } from '../protocol/ballot.js'
 import type { Ballot } from '../protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../protocol/election.js'
 import type { Election } from '../protocol/election.js'
+import { parsePolicy } from '../protocol/compare.js'
+import { slotPolicy } from '../protocol/slot-policy.js'
 import { stewardsOf } from '../protocol/slot-step.js'
 import { taskIdOf } from '../protocol/task.js'
 import { vrfProve, vrfPublicKey } from '../protocol/vrf.js'
@@ -56,6 +58,8 @@ const LIFE_MAX_MS = 72 * 3600_000
 /** Replicas at once, those that wait for their reveal included. */
 export const REPLICAS_MAX = 1024
 const ELECTIONS_MAX = 256
+/** What draws no seed is no certificate; nobody judges by it. */
+const NO_SEED = new Uint8Array(64)
 /** Certificates that a steward tells of with a heartbeat's answer. */
 const MISSED_MAX = 16
 
@@ -108,6 +112,9 @@ export class Executor {
         return
       case 'freezeCommitments':
         this.#onFrozenCommitments(opened)
+        return
+      case 'freezeSketches':
+        this.#onFrozenSketches(opened)
         return
       case 'receipt':
         this.#onReceipt(opened)
@@ -222,7 +229,17 @@ export class Executor {
       return
     }
     const replica = new Replica(
-      { jobId, manifest, offer, task, taskId, slot, resources: record.plan.resources, stewards },
+      {
+        jobId,
+        manifest,
+        offer,
+        task,
+        taskId,
+        slot,
+        resources: record.plan.resources,
+        policy: slotPolicy(parsePolicy(manifest.message.compare), slot),
+        stewards,
+      },
       this.#components,
     )
     this.#replicas.set(replica.key, replica)
@@ -274,7 +291,29 @@ export class Executor {
     const replica = this.#replicas.get(`${toHex(taskId)}/${attempt}`)
     const task = record.get(toHex(frozen.message.previous))
     if (replica === undefined || task?.kind !== 'task') return
-    if (!this.#isHiddenDue(record, frozen, task)) replica.reveal()
+    if (this.#isHiddenDue(record, frozen, task)) return
+    if (replica.options.policy.kind !== 'tensors') replica.reveal()
+    else void replica.sketch(frozen, seed2Of(replica.options.offer, frozen, 'trust') ?? NO_SEED)
+  }
+
+  #onFrozenSketches(frozen: Opened<'freezeSketches'>): void {
+    const mine = frozen.message.commitments
+      .map((bytes) => openAs(this.#components.network, bytes, 'sketchCommitment'))
+      .find((commitment) => commitment.author === this.#components.signer.peerId)
+    if (mine === undefined) return
+    const taskId = toHex(mine.message.taskId)
+    for (const replica of this.#replicas.values()) {
+      if (replica.options.taskId === taskId) void this.#openSketch(replica, frozen)
+    }
+  }
+
+  async #openSketch(replica: Replica, frozen: Opened<'freezeSketches'>): Promise<void> {
+    try {
+      await replica.openSketch(frozen)
+    } catch (error) {
+      const fields = { code: errorCode(error), detail: errorMessage(error) }
+      this.#components.log.warn(fields, 'a sketch could not be opened')
+    }
   }
 
   #isHiddenDue(

@@ -10,11 +10,21 @@ import type { Log } from '../log.js'
 import { encodeMetrics } from '../protocol/metrics.js'
 import type { Resources } from '../protocol/job-spec.js'
 import type { PlannedSlot } from '../protocol/plan.js'
+import type { ComparePolicy } from '../protocol/compare.js'
+import { encodeBuckets, updateRootOf } from '../protocol/sketch.js'
+import {
+  claimUpdate,
+  sketchCommitmentOf,
+  sketchMessage,
+  sketchUpdate,
+} from '../protocol/sketch-message.js'
+import type { SketchedUpdate } from '../protocol/sketch-message.js'
 import { commitmentOf } from '../protocol/task.js'
+import type { UpdateSource } from '../training/update.js'
 import type { Store } from '../store/store.js'
 import { seal } from '../wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
-import { fromHex } from '../wire/ids.js'
+import { fromHex, sha256, toHex, utf8 } from '../wire/ids.js'
 import type { Digest, JobId, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 
@@ -50,6 +60,8 @@ export interface ReplicaComponents {
     signal: AbortSignal,
   ) => Promise<ReplicaOutput>
   readonly onPhase: (replica: Replica) => void
+  /** The update in an output of this replica, for slots that compare tensors. */
+  readonly openUpdate: (replica: Replica, root: Digest) => Promise<UpdateSource>
 }
 
 export interface ReplicaOptions {
@@ -60,6 +72,8 @@ export interface ReplicaOptions {
   readonly taskId: TaskId
   readonly slot: PlannedSlot
   readonly resources: Resources
+  /** How this slot's results are compared. */
+  readonly policy: ComparePolicy
   readonly stewards: readonly PeerId[]
 }
 
@@ -72,7 +86,12 @@ interface Kept {
   readonly listing: string
   readonly metrics: string
   readonly durationMs: number
+  /** Where tensors are compared: `updateRootOf`, and a secret that hides the sketches. */
+  readonly updateRoot?: string
+  readonly sketchSecret?: string
 }
+
+const SALT_DOMAIN = utf8('ctd-sketch-salt-v1\0')
 
 export class Replica {
   readonly options: ReplicaOptions
@@ -85,6 +104,8 @@ export class Replica {
   answeredMs: number
   #kept: Kept | undefined
   #reveal: Opened<'reveal'> | undefined
+  /** The sketch under the seed of one freeze of commitments. */
+  #sketched: { readonly frozen: Digest; readonly update: Promise<SketchedUpdate> } | undefined
 
   constructor(options: ReplicaOptions, components: ReplicaComponents) {
     this.options = options
@@ -135,8 +156,18 @@ export class Replica {
       metrics: Buffer.from(encodeMetrics(output.metrics)).toString('base64'),
       durationMs: this.#components.clock.now() - startedMs,
     }
-    await this.#components.store.put(SPACE, this.key, JSON.stringify(kept), true)
-    return kept
+    const whole = { ...kept, ...(await this.#claim(output.root)) }
+    await this.#components.store.put(SPACE, this.key, JSON.stringify(whole), true)
+    return whole
+  }
+
+  async #claim(root: Digest): Promise<Pick<Kept, 'updateRoot' | 'sketchSecret'>> {
+    if (this.options.policy.kind !== 'tensors') return {}
+    const claim = await claimUpdate(await this.#components.openUpdate(this, root))
+    return {
+      updateRoot: Buffer.from(updateRootOf(claim)).toString('base64'),
+      sketchSecret: Buffer.from(randomBytes(32)).toString('base64'),
+    }
   }
 
   #enter(phase: ReplicaPhase): void {
@@ -155,10 +186,65 @@ export class Replica {
       outputRoot: fromHex(kept.root),
       metrics: fromBase64(kept.metrics),
       salt: fromBase64(kept.salt),
+      updateRoot: fromBase64(kept.updateRoot ?? ''),
     })
     const message = { taskId: fromHex(taskId), attempt, commitment }
     this.#enter('committed')
     this.#components.send(seal(network, 'commitment', message, signer), stewards)
+  }
+
+  /**
+   * The stewards froze the commitments, no further replica is due, and tensors are compared:
+   * sketches the update under the seed that follows, and commits to the sketch.
+   */
+  async sketch(frozen: Opened<'freezeCommitments'>, seed2: Uint8Array): Promise<void> {
+    const kept = this.#kept
+    if (kept === undefined || this.phase === 'failed' || this.phase === 'done') return
+    const { network, signer, log } = this.#components
+    const { taskId, stewards } = this.options
+    try {
+      if (this.#sketched?.frozen !== frozen.id) {
+        const update = this.#components
+          .openUpdate(this, kept.root)
+          .then((source) => sketchUpdate(source, seed2))
+        this.#sketched = { frozen: frozen.id, update }
+      }
+      const { sketch } = await this.#sketched.update
+      if (this.#abort.signal.aborted) return
+      const commitment = sketchCommitmentOf({
+        taskId,
+        frozen: frozen.id,
+        peer: signer.peerId,
+        shift: sketch.shift,
+        buckets: encodeBuckets(sketch.buckets),
+        salt: this.#sketchSalt(kept, frozen.id),
+      })
+      const message = { taskId: fromHex(taskId), frozen: fromHex(frozen.id), commitment }
+      this.#components.send(seal(network, 'sketchCommitment', message, signer), stewards)
+    } catch (error) {
+      const fields = { taskId, code: errorCode(error), detail: errorMessage(error) }
+      log.warn(fields, 'an update could not be sketched')
+    }
+  }
+
+  /** Another one for every freeze, and always the same for one: it need not be kept. */
+  #sketchSalt({ sketchSecret = '' }: Kept, frozen: Digest): Uint8Array {
+    return sha256(SALT_DOMAIN, fromBase64(sketchSecret), fromHex(frozen))
+  }
+
+  /** The stewards froze the sketches of a freeze of commitments, the own one among them. */
+  async openSketch(frozen: Opened<'freezeSketches'>): Promise<void> {
+    const [kept, sketched] = [this.#kept, this.#sketched]
+    const commitments = toHex(frozen.message.previous)
+    if (kept === undefined || sketched?.frozen !== commitments) return
+    const { network, signer } = this.#components
+    const { taskId, stewards } = this.options
+    const update = await sketched.update
+    if (this.#abort.signal.aborted) return
+    this.reveal()
+    const salt = this.#sketchSalt(kept, sketched.frozen)
+    const message = sketchMessage(update, { taskId, frozen: frozen.id, salt })
+    this.#components.send(seal(network, 'sketch', message, signer), stewards)
   }
 
   /** The stewards froze the commitments and no further replica is due. */
@@ -178,6 +264,7 @@ export class Replica {
         salt: fromBase64(kept.salt),
         durationMs: kept.durationMs,
         listing: fromBase64(kept.listing),
+        updateRoot: fromBase64(kept.updateRoot ?? ''),
       },
       signer,
     )

@@ -21,8 +21,8 @@ export interface AssignmentContext {
   readonly replicas: number
   readonly auditPpm: number
   readonly revealWindowMs: number
-  /** How results are compared. */
-  readonly policy: ComparePolicy
+  /** How the results of a slot are compared. */
+  readonly policyOf: (batch: number, slot: number) => ComparePolicy
 }
 
 export interface Loss {
@@ -33,7 +33,7 @@ export interface Loss {
 
 export interface SlotState {
   readonly index: number
-  phase: 'waiting' | 'executing' | 'revealing' | 'closed'
+  phase: 'waiting' | 'executing' | 'sketching' | 'revealing' | 'closed'
   inputs: TaskInput[]
   providers: PeerId[]
   taskId: TaskId | undefined
@@ -49,6 +49,10 @@ export interface SlotState {
   readonly committedMs: Map<PeerId, number>
   readonly reveals: Map<PeerId, Opened<'reveal'>>
   frozenCommitments: Opened<'freezeCommitments'> | undefined
+  /** Of the last freeze, where tensors are compared: every freeze has a seed of its own. */
+  readonly sketchCommitments: Map<PeerId, Opened<'sketchCommitment'>>
+  frozenSketches: Opened<'freezeSketches'> | undefined
+  readonly sketches: Map<PeerId, Opened<'sketch'>>
   hiddenDrawn: boolean
   receipt: Opened<'receipt'> | undefined
 }
@@ -70,7 +74,17 @@ export interface AssignmentState {
 /** What a steward collects. */
 export type Collected = Extract<
   AnyOpened,
-  { kind: 'bid' | 'decline' | 'vrfOpen' | 'commitment' | 'reveal' | 'failure' }
+  {
+    kind:
+      | 'bid'
+      | 'decline'
+      | 'vrfOpen'
+      | 'commitment'
+      | 'sketchCommitment'
+      | 'sketch'
+      | 'reveal'
+      | 'failure'
+  }
 >
 
 export type AssignmentEvent = { readonly nowMs: number } & (
@@ -145,6 +159,9 @@ function createSlot(index: number): SlotState {
     committedMs: new Map(),
     reveals: new Map(),
     frozenCommitments: undefined,
+    sketchCommitments: new Map(),
+    frozenSketches: undefined,
+    sketches: new Map(),
     hiddenDrawn: false,
     receipt: undefined,
   }

@@ -219,7 +219,7 @@ class Audit {
     for (const receipt of receipts) {
       const { batch, slot } = receipt.message
       try {
-        const source = { network, manifest, get, elections, proofs: 'verify' } as const
+        const source = { network, manifest, plan, get, elections, proofs: 'verify' } as const
         this.#slots.set(`${batch}/${slot}`, verifySlot(source, receipt))
       } catch (error) {
         const { code, message } = problemOf(error)

@@ -44,8 +44,11 @@ export function commitmentsAlpha(
   return sha256(SEED2_DOMAIN, previous, ...commitments.map((bytes) => sha256(bytes)))
 }
 
+/** What freezes hold. */
+type FrozenKind = 'bid' | 'vrfOpen' | 'commitment' | 'reveal' | 'sketchCommitment'
+
 /** The envelopes of a freeze, opened, of one kind, sorted by author without repetition. */
-export function openFrozen<K extends 'bid' | 'vrfOpen' | 'commitment' | 'reveal'>(
+export function openFrozen<K extends FrozenKind>(
   network: string,
   kind: K,
   envelopes: readonly Uint8Array[],
@@ -61,7 +64,7 @@ export function openFrozen<K extends 'bid' | 'vrfOpen' | 'commitment' | 'reveal'
 }
 
 /** Sorts envelopes the way a freeze lists them. */
-export function sortByAuthor<K extends 'bid' | 'vrfOpen' | 'commitment' | 'reveal'>(
+export function sortByAuthor<K extends FrozenKind>(
   envelopes: Iterable<Opened<K>>,
 ): Array<Opened<K>> {
   return [...envelopes].sort((a, b) => (a.author < b.author ? -1 : a.author > b.author ? 1 : 0))

@@ -20,6 +20,7 @@ import { reputationReceipt } from './reputation-receipt.js'
 import { scoreFrom } from './reputation-fold.js'
 import { excludedForEver } from './reputation.js'
 import type { ReputationReceipt, Score, WorkKind } from './reputation.js'
+import type { Plan } from './plan.js'
 import { verifySlot } from './slot-chain.js'
 import { standingsOf } from './standings.js'
 
@@ -122,17 +123,17 @@ export function openEvidence(bytes: Uint8Array): VerifiedEvidence {
     messages.set(opened.id, opened)
   }
   const elections = new Map<Digest, Election>()
-  const manifests = new Set<string>()
+  const plans = new Map<string, Plan>()
   const ids = receipts.map(toHex)
   const verified = ids.map((id) => {
     const receipt = messages.get(id)
     if (receipt?.kind !== 'receipt') throw invalid('a receipt is missing')
     const manifest = messages.get(toHex(receipt.message.jobId))
     if (manifest?.kind !== 'manifest') throw invalid('the job of a receipt is missing')
-    if (!manifests.has(manifest.id)) assertManifest(network, manifest)
-    manifests.add(manifest.id)
+    const plan = plans.get(manifest.id) ?? assertManifest(network, manifest)
+    plans.set(manifest.id, plan)
     const get = (other: string): AnyOpened | undefined => messages.get(other)
-    const source = { network, manifest, get, elections, proofs: 'verify' } as const
+    const source = { network, manifest, plan, get, elections, proofs: 'verify' } as const
     return reputationReceipt(manifest.author, receipt, verifySlot(source, receipt))
   })
   const accused = faults.map((fault) => openFault(network, fault).accused)

@@ -14,10 +14,18 @@ import { LIMITS } from '../wire/limits.js'
 import { stepAssignment } from './assignment-step.js'
 import { createAssignment } from './assignment.js'
 import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
-import { keysOf } from './ballot.js'
+import { keysOf, seed2Of } from './ballot.js'
 import { encodeResult, jobResult } from './job-result.js'
 import { metricsIn, outputOf } from './job.js'
-import type { BatchState, JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from './job.js'
+import type {
+  BatchState,
+  JobContext,
+  JobEffect,
+  JobEvent,
+  JobRunState,
+  OutputFile,
+  ToldUpdate,
+} from './job.js'
 import { parseMetrics } from './metrics.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
 import { artifactsOf, batchFate } from './selection.js'
@@ -37,6 +45,7 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   'ONE_OPERATOR',
   'MARGIN',
   'NO_ESTABLISHED',
+  'SKETCH_FALSE',
 ])
 
 export function stepJob(context: JobContext, state: JobRunState, event: JobEvent): JobEffect[] {
@@ -339,6 +348,8 @@ function onSlotClosed(
   )
   const metrics = reveal === undefined ? {} : parseMetrics(reveal.message.metrics)
   const listed = listedFiles(reveal)
+  const told = toldUpdate(batch, effect.slot, reveal)
+  const sketched = told === undefined ? {} : { told }
   batch.outputs.set(effect.slot, {
     root,
     metrics,
@@ -346,18 +357,36 @@ function onSlotClosed(
     files: undefined,
     fetched: 'no',
     receipt: effect.receipt,
+    ...sketched,
   })
-  const told = notify('task:accepted', { ...fields, root, metrics })
+  const accepted = notify('task:accepted', { ...fields, root, metrics })
   const isArtifact = artifactsOf(context.plan, metricsIn(state)).some(
     (artifact) => artifact.batch === batch.index && artifact.slot === effect.slot,
   )
-  if (listed !== undefined && !isArtifact) {
+  // An output whose sketch counted is read in full: only its holder can tell whether it was true.
+  if (listed !== undefined && !isArtifact && told === undefined) {
     const files = listed.map((file) => ({ ...file }))
-    return [told, ...takeFiles(context, state, batch, effect.slot, files, nowMs)]
+    return [accepted, ...takeFiles(context, state, batch, effect.slot, files, nowMs)]
   }
   const output = batch.outputs.get(effect.slot)
   if (output !== undefined && isArtifact) output.fetched = 'asked'
-  return [told, { type: 'readOutput', batch: batch.index, slot: effect.slot, root, providers }]
+  const place = { batch: batch.index, slot: effect.slot }
+  return [accepted, { type: 'readOutput', ...place, root, providers, ...sketched }]
+}
+
+function toldUpdate(
+  batch: BatchState,
+  index: number,
+  reveal: Opened<'reveal'> | undefined,
+): ToldUpdate | undefined {
+  const slot = batch.assignment?.slots[index]
+  const sketch = reveal && slot?.sketches.get(reveal.author)
+  const seed2 =
+    batch.assignment &&
+    slot?.frozenCommitments &&
+    seed2Of(batch.assignment.offer, slot.frozenCommitments, 'trust')
+  if (sketch === undefined || seed2 === undefined || slot === undefined) return undefined
+  return { sketch, seed2, inputs: slot.inputs }
 }
 
 function receiptExecutors(
@@ -416,8 +445,8 @@ function retryRejected(
     batch.rejected = undefined
     return []
   }
-  const isUsed = batch.assignment?.slots.some(
-    ({ phase }) => phase === 'executing' || phase === 'revealing',
+  const isUsed = batch.assignment?.slots.some(({ phase }) =>
+    ['executing', 'sketching', 'revealing'].includes(phase),
   )
   if (rejected === undefined || isUsed === true || isEnded(state)) return []
   // What was spent computing is not time spent waiting for peers.
@@ -489,7 +518,7 @@ function takeFiles(
   return advance(context, state, nowMs)
 }
 
-/** Nobody serves an accepted output any more: the task runs again. */
+/** Nobody serves an accepted output any more, or it is a lie: the task runs again. */
 function onOutputLost(
   context: JobContext,
   state: JobRunState,
@@ -497,21 +526,26 @@ function onOutputLost(
 ): JobEffect[] {
   const batch = state.batches[event.batch]
   if (batch === undefined || !batch.outputs.delete(event.slot)) return []
-  const reason = 'the peers that hold an accepted output cannot be reached'
-  return onRejected(context, state, batch, 'NO_EXECUTORS_LEFT', reason, event.nowMs)
+  const isFalse = event.code === 'SKETCH_FALSE'
+  const reason = isFalse
+    ? 'an accepted output is another than its sketch'
+    : 'the peers that hold an accepted output cannot be reached'
+  const code = isFalse ? 'SKETCH_FALSE' : 'NO_EXECUTORS_LEFT'
+  return onRejected(context, state, batch, code, reason, event.nowMs)
 }
 
 function onRestarted(context: JobContext, state: JobRunState, nowMs: number): JobEffect[] {
   const effects: JobEffect[] = [notify('job:resumed', {})]
   for (const batch of state.batches) {
     for (const [slot, output] of batch.outputs) {
-      const { root, providers } = output
+      const { root, providers, told } = output
       if (output.files !== undefined) {
         // Asked for as the chosen one: asked again below.
         if (output.fetched === 'asked') output.fetched = 'no'
         continue
       }
-      effects.push({ type: 'readOutput', batch: batch.index, slot, root, providers })
+      const sketched = told === undefined ? {} : { told }
+      effects.push({ type: 'readOutput', batch: batch.index, slot, root, providers, ...sketched })
     }
     const isOpen = (context.plan.batches[batch.index] ?? []).some(
       (slot) => !batch.outputs.has(slot.slot),

@@ -1,5 +1,6 @@
 /** The state of a job at its requester, the events that move it and the effects it asks for. */
 import type { AnyOpened, Opened } from '../wire/envelope.js'
+import type { TaskInput } from '../wire/generated/task.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { AssignmentContext, AssignmentEvent, AssignmentState } from './assignment.js'
 import type { Plan } from './plan.js'
@@ -21,6 +22,15 @@ export interface OutputFile {
   readonly digest: Digest
 }
 
+/** What was said of an accepted output whose tensors were compared, for whoever holds it. */
+export interface ToldUpdate {
+  readonly sketch: Opened<'sketch'>
+  /** The second seed that it was made under. */
+  readonly seed2: Uint8Array
+  /** Of the task. */
+  readonly inputs: readonly TaskInput[]
+}
+
 /** The accepted output of a slot. */
 export interface AcceptedOutput {
   readonly root: Digest
@@ -32,6 +42,7 @@ export interface AcceptedOutput {
   /** Whether the requester has fetched the files that are artifacts, or is at it. */
   fetched: 'no' | 'asked' | 'yes'
   readonly receipt: Opened<'receipt'>
+  readonly told?: ToldUpdate
 }
 
 export interface BatchState {
@@ -79,7 +90,13 @@ export type JobEvent = { readonly nowMs: number } & (
       readonly slot: number
       readonly files: readonly OutputFile[]
     }
-  | { readonly type: 'outputLost'; readonly batch: number; readonly slot: number }
+  | {
+      readonly type: 'outputLost'
+      readonly batch: number
+      readonly slot: number
+      /** `SKETCH_FALSE` where it is there and is another than its sketch. */
+      readonly code?: string
+    }
   | { readonly type: 'assignment'; readonly batch: number; readonly event: AssignmentEvent }
 )
 
@@ -94,6 +111,7 @@ export type JobEffect =
       readonly slot: number
       readonly root: Digest
       readonly providers: readonly PeerId[]
+      readonly told?: ToldUpdate
     }
   | { readonly type: 'weigh'; readonly batch: number; readonly bids: ReadonlyArray<Opened<'bid'>> }
   | { readonly type: 'ended' }

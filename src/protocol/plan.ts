@@ -13,8 +13,11 @@ import { familyOf } from '../training/presets.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
 import { LIMITS } from '../wire/limits.js'
+import { parsePolicy } from './compare.js'
+import type { ComparePolicy } from './compare.js'
 import { decodeSpec } from './job-spec.js'
 import type { JobSpec, Resources, RunSpec, Start, TrainSpec } from './job-spec.js'
+import { TENSOR_PROFILES } from './tensors.js'
 
 /** Where a task's input comes from. */
 export type InputSource =
@@ -56,6 +59,8 @@ export interface PlannedSlot {
 export interface Plan {
   readonly spec: JobSpec
   readonly resources: Resources
+  /** The rounds and steps of a train job. */
+  readonly training?: TrainingPlan
   readonly batches: ReadonlyArray<readonly PlannedSlot[]>
   /** Which accepted outputs are the job's artifacts. */
   readonly artifacts: readonly Artifact[]
@@ -92,12 +97,14 @@ export interface Artifact {
 /** The trainer inside the CPU and CUDA images. */
 const TRAINER = ['python3', '/opt/ctd/trainer.py'] as const
 
-/** @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC, PLAN_TOO_LARGE */
-export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs'>): Plan {
+/**
+ * @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC, PLAN_TOO_LARGE, POLICY_INVALID
+ */
+export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs' | 'compare'>): Plan {
   const spec = decodeSpec(manifest.spec)
   const plan =
     spec.kind === 'train'
-      ? planTrain(spec)
+      ? planTrain(spec, parsePolicy(manifest.compare))
       : planRun(
           spec,
           manifest.inputs.map(({ name }) => name),
@@ -136,9 +143,16 @@ function assertFits(size: {
   })
 }
 
-/** The rounds and steps of a train job. */
-export function trainingPlanOf(spec: TrainSpec): TrainingPlan {
-  return planTraining(spec)
+/**
+ * The rounds and steps of a train job. Where tensors are compared within a tolerance, no round has
+ * more steps than honest replicas stay near each other for.
+ */
+function trainingPlanOf(spec: TrainSpec, policy: ComparePolicy): TrainingPlan {
+  const plan = planTraining(spec)
+  if (policy.kind !== 'tensors') return plan
+  const { segmentSteps } = TENSOR_PROFILES[policy.profile]
+  const rounds = Math.ceil(plan.totalSteps / segmentSteps)
+  return rounds <= plan.rounds.length ? plan : planTraining({ ...spec, rounds })
 }
 
 type Unplaced = Omit<PlannedSlot, 'batch' | 'slot'>
@@ -147,8 +161,8 @@ type Unplaced = Omit<PlannedSlot, 'batch' | 'slot'>
  * Batch 0 splits and initialises; each further batch is one round, its shards and their
  * aggregation, where asked for with an evaluation of what they led to; else the last evaluates.
  */
-function planTrain(spec: TrainSpec): Plan {
-  const plan = planTraining(spec)
+function planTrain(spec: TrainSpec, policy: ComparePolicy): Plan {
+  const plan = trainingPlanOf(spec, policy)
   const rounds = plan.rounds.length - plan.startRound
   const { shards, evalShards } = plan
   const perRound = shards + 1 + (plan.evaluated.length === 0 ? 0 : evalShards)
@@ -167,6 +181,7 @@ function planTrain(spec: TrainSpec): Plan {
   return {
     spec,
     resources: spec.resources,
+    training: plan,
     batches: place(batches),
     artifacts: [
       {

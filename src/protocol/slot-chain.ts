@@ -12,11 +12,14 @@ import type { Digest, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import { assertStewards, electionOf, openFrozen, seed2Of } from './ballot.js'
 import type { Ballot, SignedInView } from './ballot.js'
-import { parsePolicy } from './compare.js'
+import type { ComparePolicy } from './compare.js'
 import { hiddenReplicaDrawn } from './election.js'
 import type { Election } from './election.js'
 import { parseMetrics } from './metrics.js'
+import type { Plan } from './plan.js'
 import type { Unopened, WorkKind } from './reputation.js'
+import { evidenceOf, isCommitted } from './sketch-message.js'
+import { policyOfSlot, slotPolicies } from './slot-policy.js'
 import { workOn } from './standings.js'
 import {
   acceptedReveal,
@@ -27,10 +30,13 @@ import {
 } from './slot-verdict.js'
 import type { ReceiptOutcome, SlotVerdict } from './slot-verdict.js'
 import { commitmentOf, taskIdOf } from './task.js'
+import type { UpdateEvidence } from './tensors.js'
 
 export interface ChainSource {
   readonly network: string
   readonly manifest: Opened<'manifest'>
+  /** The job's, where it is at hand. */
+  readonly plan?: Plan
   /** A message by its id. */
   get(id: string): AnyOpened | undefined
   /** Elections already recomputed, by the id of their frozen openings. */
@@ -110,14 +116,28 @@ function walk(source: ChainSource, receipt: Opened<'receipt'>): Chain {
     if (
       link.kind !== 'task' &&
       link.kind !== 'freezeCommitments' &&
+      link.kind !== 'freezeSketches' &&
       link.kind !== 'freezeReveals'
     ) {
       throw invalid('CHAIN_INVALID', `a ${link.kind} inside the chain of a slot`)
     }
-    links.unshift(link)
+    links.unshift(...sketchesOf(source, link), link)
     id = toHex(link.message.previous)
   }
   throw invalid('CHAIN_INVALID', 'the chain of a slot is too long')
+}
+
+/** The sketches that frozen reveals name; they stand before them in the chain. */
+export function sketchesOf(
+  source: { get(id: string): AnyOpened | undefined },
+  link: AnyOpened,
+): Array<Opened<'sketch'>> {
+  const ids = link.kind === 'freezeReveals' ? link.message.sketches.map(toHex) : []
+  return ids.map((id) => {
+    const sketch = source.get(id)
+    if (sketch?.kind === 'sketch') return sketch
+    throw invalid('CHAIN_BROKEN', `the sketch ${id.slice(0, 16)} is missing`)
+  })
 }
 
 function need(source: ChainSource, id: string): AnyOpened {
@@ -170,6 +190,10 @@ class SlotReplay {
   #freezes = 0
   #firstFreeze: Opened<'freezeCommitments'> | undefined
   #isHiddenDue = false
+  readonly #policy: ComparePolicy
+  #seed2: Uint8Array = new Uint8Array(64)
+  #sketchCommitments = new Map<PeerId, Opened<'sketchCommitment'>>()
+  #updates = new Map<PeerId, UpdateEvidence>()
   #reveals = new Map<PeerId, Opened<'reveal'>>()
   #verdict: SlotVerdict | undefined
 
@@ -184,14 +208,22 @@ class SlotReplay {
     if (ranking === undefined)
       throw invalid('CHAIN_INVALID', 'the receipt is for no slot of the batch')
     this.#ranking = ranking
+    const { manifest, plan } = source
+    const { batch, slot } = receipt.message
+    this.#policy =
+      plan === undefined
+        ? policyOfSlot(manifest, { batch, slot })
+        : slotPolicies(manifest.message.compare, plan)(batch, slot)
     assertStewards(ballot.offer, receipt)
   }
 
   take(link: AnyOpened): void {
     if (link.kind === 'task') this.#onTask(this.#signed(link))
     else if (link.kind === 'freezeCommitments') this.#onCommitments(this.#signed(link))
+    else if (link.kind === 'freezeSketches') this.#onSketches(this.#signed(link))
     else if (link.kind === 'freezeReveals') this.#onReveals(this.#signed(link))
-    this.#previous = link
+    // A sketch is no link of the chain: the frozen reveals that follow name it.
+    if (link.kind !== 'sketch') this.#previous = link
   }
 
   #signed<T extends SignedInView>(link: T): T {
@@ -259,6 +291,7 @@ class SlotReplay {
     this.#freezes += 1
     this.#firstFreeze ??= freeze
     const output = this.#stewardOutput(freeze)
+    this.#seed2 = output
     const hasStandby = this.#ranking.length > task.message.seats
     this.#isHiddenDue =
       this.#freezes === 1 &&
@@ -272,13 +305,33 @@ class SlotReplay {
     return output
   }
 
+  #onSketches(freeze: Opened<'freezeSketches'>): void {
+    const isDue = this.#policy.kind === 'tensors' && this.#previous.kind === 'freezeCommitments'
+    if (!isDue || this.#isHiddenDue) {
+      throw invalid('CHAIN_INVALID', 'sketches were frozen that were not due')
+    }
+    const { network } = this.#source
+    const commitments = openFrozen(network, 'sketchCommitment', freeze.message.commitments)
+    for (const { author, message } of commitments) {
+      const isOurs =
+        toHex(message.taskId) === toHex(this.#receipt.message.taskId) &&
+        toHex(message.frozen) === this.#previous.id
+      if (!isOurs || !this.#commitments.has(author)) {
+        throw invalid('CHAIN_INVALID', `${author} committed to a sketch of something else`)
+      }
+    }
+    this.#sketchCommitments = new Map(commitments.map((opened) => [opened.author, opened]))
+  }
+
   #onReveals(freeze: Opened<'freezeReveals'>): void {
     const task = this.#task
-    if (task === undefined || this.#previous.kind !== 'freezeCommitments' || this.#isHiddenDue) {
+    const due = this.#policy.kind === 'tensors' ? 'freezeSketches' : 'freezeCommitments'
+    if (task === undefined || this.#previous.kind !== due || this.#isHiddenDue) {
       throw invalid('CHAIN_INVALID', 'reveals were frozen before all commitments were')
     }
     const reveals = openFrozen(this.#source.network, 'reveal', freeze.message.reveals)
     for (const reveal of reveals) this.#assertReveal(reveal, task)
+    this.#updates = this.#updatesOf(freeze, reveals)
     this.#reveals = new Map(reveals.map((reveal) => [reveal.author, reveal]))
     this.#verdict = this.#judge(
       isLastReplica({
@@ -287,6 +340,32 @@ class SlotReplay {
         committed: this.#commitments.size,
       }),
     )
+  }
+
+  /** One sketch for each reveal, in the same order, each the one that was committed to. */
+  #updatesOf(
+    freeze: Opened<'freezeReveals'>,
+    reveals: ReadonlyArray<Opened<'reveal'>>,
+  ): Map<PeerId, UpdateEvidence> {
+    const sketches = sketchesOf(this.#source, freeze)
+    if (sketches.length !== (this.#policy.kind === 'tensors' ? reveals.length : 0)) {
+      throw invalid('CHAIN_INVALID', `${reveals.length} reveals, ${sketches.length} sketches`)
+    }
+    const updates = sketches.map((sketch, i): [PeerId, UpdateEvidence] => {
+      const { author } = sketch
+      const reveal = reveals[i]
+      const commitment = this.#sketchCommitments.get(author)
+      const isTheirs =
+        reveal?.author === author &&
+        commitment !== undefined &&
+        toHex(sketch.message.frozen) === this.#previous.id &&
+        isCommitted(sketch, commitment, toHex(commitment.message.frozen))
+      if (!isTheirs) {
+        throw invalid('CHAIN_INVALID', `the sketch of ${author} does not match its commitment`)
+      }
+      return [author, evidenceOf(sketch, reveal.message.updateRoot, this.#seed2)]
+    })
+    return new Map(updates)
   }
 
   #assertReveal(reveal: Opened<'reveal'>, task: Opened<'task'>): void {
@@ -302,6 +381,7 @@ class SlotReplay {
       outputRoot: message.outputRoot,
       metrics: message.metrics,
       salt: message.salt,
+      updateRoot: message.updateRoot,
     })
     const commitment = this.#commitments.get(author)?.message.commitment
     if (commitment === undefined || Buffer.compare(commitment, expected) !== 0) {
@@ -312,10 +392,11 @@ class SlotReplay {
   #judge(isLast: boolean): SlotVerdict {
     return slotVerdict({
       reveals: [...this.#reveals.values()],
+      updates: this.#updates,
       network: this.#source.network,
       frozenBids: this.#ballot.frozenBids,
       firstFreeze: this.#firstFreeze,
-      policy: parsePolicy(this.#source.manifest.message.compare),
+      policy: this.#policy,
       young: this.#election.young,
       isLast,
     })

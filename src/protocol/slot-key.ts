@@ -27,6 +27,9 @@ export function slotKeyOf(opened: AnyOpened): string | undefined {
       return `${author}/${kind}/${toHex(opened.message.frozenBids)}`
     case 'freezeOpenings':
       return `${kind}/${toHex(opened.message.frozenBids)}/${opened.message.view}`
+    case 'sketchCommitment':
+    case 'sketch':
+      return `${author}/${kind}/${toHex(opened.message.taskId)}/${toHex(opened.message.frozen)}`
     case 'commitment':
     case 'reveal':
       return `${author}/${kind}/${toHex(opened.message.taskId)}/${opened.message.attempt}`
@@ -38,6 +41,7 @@ export function slotKeyOf(opened: AnyOpened): string | undefined {
       const { previous, view, vrfProofs } = opened.message
       return `${vrfProofs.length === 0 ? 'draft' : kind}/${toHex(previous)}/${view}`
     }
+    case 'freezeSketches':
     case 'freezeReveals':
       return `${kind}/${toHex(opened.message.previous)}/${opened.message.view}`
     case 'receipt':

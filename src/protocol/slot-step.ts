@@ -2,6 +2,7 @@
  * A steward's part in one slot: call the executors, freeze their commitments, draw the hidden
  * replica, freeze the reveals, judge, call a standby or write the receipt.
  */
+import { errorCode, errorMessage } from '../errors.js'
 import { seal } from '../wire/envelope.js'
 import type { AnyOpened, Opened } from '../wire/envelope.js'
 import { fromHex, peerIdFromPublicKey, publicKeyFromPeerId, toHex } from '../wire/ids.js'
@@ -22,7 +23,9 @@ import { hiddenReplicaDrawn } from './election.js'
 import { describeLosses, isProgramFailure } from './failure.js'
 import { isLastReplica, receiptOutcomes, slotVerdict } from './slot-verdict.js'
 import type { SlotVerdict } from './slot-verdict.js'
+import { evidenceOf, isCommitted } from './sketch-message.js'
 import { commitmentOf, taskIdOf } from './task.js'
+import type { UpdateEvidence } from './tensors.js'
 import { vrfProve } from './vrf.js'
 
 /** The slot's ranking; empty before the election. */
@@ -110,7 +113,7 @@ function append(slot: SlotState, link: AnyOpened): void {
 export function onSlotMessage(
   context: AssignmentContext,
   state: AssignmentState,
-  opened: Extract<Collected, { kind: 'commitment' | 'reveal' | 'failure' }>,
+  opened: Extract<Collected, { readonly message: { readonly taskId: Uint8Array } }>,
   nowMs: number,
 ): AssignmentEffect[] {
   const taskId = toHex(opened.message.taskId)
@@ -120,6 +123,10 @@ export function onSlotMessage(
   switch (opened.kind) {
     case 'commitment':
       return onCommitment(context, state, slot, opened, nowMs)
+    case 'sketchCommitment':
+      return onSketchCommitment(context, state, slot, opened, nowMs)
+    case 'sketch':
+      return onSketch(context, state, slot, opened, nowMs)
     case 'reveal':
       return onReveal(context, state, slot, opened, nowMs)
     case 'failure': {
@@ -166,6 +173,7 @@ function onReveal(
     outputRoot: message.outputRoot,
     metrics: message.metrics,
     salt: message.salt,
+    updateRoot: message.updateRoot,
   })
   if (Buffer.compare(expected, commitment.message.commitment) !== 0) {
     const reason = 'revealed something else than it had committed to'
@@ -173,7 +181,114 @@ function onReveal(
     return lose(context, state, slot, author, loss, nowMs)
   }
   slot.reveals.set(author, opened)
+  return checkSketch(context, state, slot, author, nowMs)
+}
+
+function onSketchCommitment(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  opened: Opened<'sketchCommitment'>,
+  nowMs: number,
+): AssignmentEffect[] {
+  const { author, message } = opened
+  const isAwaited = slot.phase === 'sketching' && slot.commitments.has(author)
+  if (!isAwaited || slot.lost.has(author) || slot.sketchCommitments.has(author)) return []
+  // Late for the seed of an earlier freeze.
+  if (toHex(message.frozen) !== slot.frozenCommitments?.id) return []
+  slot.sketchCommitments.set(author, opened)
   return advance(context, state, slot, nowMs)
+}
+
+function onSketch(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  opened: Opened<'sketch'>,
+  nowMs: number,
+): AssignmentEffect[] {
+  const { author, message } = opened
+  const commitment = slot.sketchCommitments.get(author)
+  if (slot.phase !== 'revealing' || commitment === undefined) return []
+  if (slot.sketches.has(author) || slot.lost.has(author)) return []
+  if (toHex(message.frozen) !== slot.frozenSketches?.id) return []
+  if (!isCommitted(opened, commitment, slot.frozenCommitments?.id ?? '')) {
+    const reason = 'revealed another sketch than it had committed to'
+    const loss: Loss = { outcome: 'withheld', code: 'SKETCH_MISMATCH', reason }
+    return lose(context, state, slot, author, loss, nowMs)
+  }
+  slot.sketches.set(author, opened)
+  return checkSketch(context, state, slot, author, nowMs)
+}
+
+/** Once reveal and sketch of an executor are here: they must be of one update. */
+function checkSketch(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  author: PeerId,
+  nowMs: number,
+): AssignmentEffect[] {
+  const reveal = slot.reveals.get(author)
+  const sketch = slot.sketches.get(author)
+  const isDue = comparesTensors(context, state, slot)
+  if (isDue && reveal !== undefined && sketch !== undefined) {
+    try {
+      evidenceOf(sketch, reveal.message.updateRoot, lastSeed(state, slot))
+    } catch (error) {
+      const loss: Loss = {
+        outcome: 'withheld',
+        code: errorCode(error),
+        reason: errorMessage(error),
+      }
+      return lose(context, state, slot, author, loss, nowMs)
+    }
+  }
+  return advance(context, state, slot, nowMs)
+}
+
+function comparesTensors(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+): boolean {
+  return context.policyOf(state.batch, slot.index).kind === 'tensors'
+}
+
+/** The second seed of the last freeze of commitments. */
+function lastSeed(state: AssignmentState, slot: SlotState): Uint8Array {
+  const { frozenCommitments } = slot
+  const seed = frozenCommitments && seed2Of(state.offer, frozenCommitments, 'trust')
+  return seed ?? new Uint8Array(64)
+}
+
+/** The reveals that count: where tensors are compared, those with a sketch under the last seed. */
+function countedReveals(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+): ReadonlyMap<PeerId, Opened<'reveal'>> {
+  if (!comparesTensors(context, state, slot)) return slot.reveals
+  const counted = [...slot.reveals].filter(
+    ([peer]) => slot.sketches.has(peer) && !slot.lost.has(peer),
+  )
+  return new Map(counted)
+}
+
+function updatesOf(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+): ReadonlyMap<PeerId, UpdateEvidence> {
+  if (!comparesTensors(context, state, slot)) return new Map()
+  const seed2 = lastSeed(state, slot)
+  const updates = [...countedReveals(context, state, slot)].flatMap(([peer, { message }]) => {
+    const sketch = slot.sketches.get(peer)
+    return sketch === undefined
+      ? []
+      : [[peer, evidenceOf(sketch, message.updateRoot, seed2)] as const]
+  })
+  return new Map(updates)
 }
 
 export function onExecutorLost(
@@ -196,14 +311,32 @@ export function onRevealDeadline(
   name: string,
   nowMs: number,
 ): AssignmentEffect[] {
-  const slot = state.slots.find((candidate) => name === `reveals:${candidate.index}`)
-  if (slot === undefined || slot.phase !== 'revealing') return []
-  for (const peer of slot.commitments.keys()) {
-    if (slot.reveals.has(peer) || slot.lost.has(peer)) continue
-    const reason = 'committed and did not reveal in time'
-    slot.lost.set(peer, { outcome: 'withheld', code: 'REVEAL_WITHHELD', reason })
+  const slot = state.slots.find(({ index }) =>
+    [`reveals:${index}`, `sketches:${index}`].includes(name),
+  )
+  const isDue =
+    (slot?.phase === 'revealing' && name === `reveals:${slot.index}`) ||
+    (slot?.phase === 'sketching' && name === `sketches:${slot.index}`)
+  if (slot === undefined || !isDue) return []
+  for (const peer of owingOf(context, state, slot)) {
+    const [code, what] =
+      slot.phase === 'sketching'
+        ? ['SKETCH_WITHHELD', 'commit to its sketch']
+        : ['REVEAL_WITHHELD', 'reveal']
+    const reason = `committed and did not ${what} in time`
+    slot.lost.set(peer, { outcome: 'withheld', code, reason })
   }
   return advance(context, state, slot, nowMs)
+}
+
+/** Who has committed and still owes what the phase is for. */
+function owingOf(context: AssignmentContext, state: AssignmentState, slot: SlotState): PeerId[] {
+  const isTensors = comparesTensors(context, state, slot)
+  return [...slot.commitments.keys()].filter((peer) => {
+    if (slot.lost.has(peer)) return false
+    if (slot.phase === 'sketching') return !slot.sketchCommitments.has(peer)
+    return !slot.reveals.has(peer) || (isTensors && !slot.sketches.has(peer))
+  })
 }
 
 function lose(
@@ -244,11 +377,11 @@ function advance(
     }
     return freezeCommitments(context, state, slot, nowMs)
   }
-  if (slot.phase === 'revealing') {
-    const open = [...slot.commitments.keys()].some(
-      (peer) => !slot.reveals.has(peer) && !slot.lost.has(peer),
-    )
-    return open ? [] : freezeReveals(context, state, slot, nowMs)
+  if (slot.phase === 'sketching' || slot.phase === 'revealing') {
+    if (owingOf(context, state, slot).length > 0) return []
+    return slot.phase === 'sketching'
+      ? freezeSketches(context, state, slot, nowMs)
+      : freezeReveals(context, state, slot, nowMs)
   }
   return []
 }
@@ -290,6 +423,9 @@ function freezeCommitments(
   )
   const isFirst = slot.frozenCommitments === undefined
   slot.frozenCommitments = frozen
+  slot.frozenSketches = undefined
+  slot.sketchCommitments.clear()
+  slot.sketches.clear()
   append(slot, frozen)
   const committed = [...slot.commitments.keys()]
   const effects: AssignmentEffect[] = [{ type: 'publish', opened: frozen, to: committed }]
@@ -301,9 +437,40 @@ function freezeCommitments(
     slot.wanted = slot.commitments.size + 1
     return [...effects, ...call(context, state, slot, nowMs)]
   }
-  slot.phase = 'revealing'
-  effects.push({ type: 'timer', name: `reveals:${slot.index}`, ms: context.revealWindowMs })
+  const isTensors = comparesTensors(context, state, slot)
+  slot.phase = isTensors ? 'sketching' : 'revealing'
+  const name = `${isTensors ? 'sketches' : 'reveals'}:${slot.index}`
+  effects.push({ type: 'timer', name, ms: context.revealWindowMs })
   return effects
+}
+
+/** Closes the sketches: from here on they may be opened, and none can be made from another. */
+function freezeSketches(
+  context: AssignmentContext,
+  state: AssignmentState,
+  slot: SlotState,
+  nowMs: number,
+): AssignmentEffect[] {
+  const frozen = seal(
+    context.network,
+    'freezeSketches',
+    {
+      previous: fromHex(slot.tail ?? ''),
+      commitments: sortByAuthor(slot.sketchCommitments.values()).map((opened) => opened.bytes),
+      view: 0,
+    },
+    context.signer,
+  )
+  slot.frozenSketches = frozen
+  slot.phase = 'revealing'
+  append(slot, frozen)
+  return [
+    { type: 'clearTimer', name: `sketches:${slot.index}` },
+    { type: 'publish', opened: frozen, to: [...slot.sketchCommitments.keys()] },
+    { type: 'timer', name: `reveals:${slot.index}`, ms: context.revealWindowMs },
+    // Nobody may be left to wait for.
+    ...advance(context, state, slot, nowMs),
+  ]
 }
 
 function freezeReveals(
@@ -316,16 +483,21 @@ function freezeReveals(
   if (election === undefined || frozenBids === undefined || slot.frozenCommitments === undefined) {
     return []
   }
+  const reveals = sortByAuthor(countedReveals(context, state, slot).values())
+  const sketches = reveals.flatMap(({ author }) => slot.sketches.get(author) ?? [])
   const frozen = seal(
     context.network,
     'freezeReveals',
     {
-      previous: fromHex(slot.frozenCommitments.id),
-      reveals: sortByAuthor(slot.reveals.values()).map((opened) => opened.bytes),
+      previous: fromHex(slot.tail ?? ''),
+      reveals: reveals.map((opened) => opened.bytes),
+      sketches: sketches.map(({ id }) => fromHex(id)),
       view: 0,
     },
     context.signer,
   )
+  // Whoever is called later needs what the frozen reveals speak of.
+  slot.chain.push(...sketches)
   append(slot, frozen)
   const effects: AssignmentEffect[] = [
     { type: 'clearTimer', name: `reveals:${slot.index}` },
@@ -333,10 +505,11 @@ function freezeReveals(
     { type: 'publish', opened: frozen, to: rankingOf(state, slot).slice(0, slot.seats) },
   ]
   const verdict = slotVerdict({
-    reveals: [...slot.reveals.values()],
+    reveals,
+    updates: updatesOf(context, state, slot),
     frozenBids,
     firstFreeze: firstFreezeOf(slot),
-    policy: context.policy,
+    policy: context.policyOf(state.batch, slot.index),
     network: context.network,
     young: election.young,
     isLast: isLastReplica({
@@ -378,11 +551,13 @@ function close(
 ): AssignmentEffect[] {
   const { election, frozenBids } = state
   if (election === undefined || frozenBids === undefined) return []
+  const reveals = countedReveals(context, state, slot)
   const verdict = slotVerdict({
-    reveals: [...slot.reveals.values()],
+    reveals: [...reveals.values()],
+    updates: updatesOf(context, state, slot),
     frozenBids,
     firstFreeze: firstFreezeOf(slot),
-    policy: context.policy,
+    policy: context.policyOf(state.batch, slot.index),
     network: context.network,
     young: election.young,
     isLast: true,
@@ -403,7 +578,7 @@ function close(
       executors: receiptOutcomes({
         called: rankingOf(state, slot).slice(0, slot.seats),
         verdict,
-        reveals: slot.reveals,
+        reveals,
         lost: slot.lost,
         frozenBids,
         network: context.network,

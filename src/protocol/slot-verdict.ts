@@ -14,6 +14,7 @@ import { groupResults } from './compare.js'
 import type { ComparePolicy } from './compare.js'
 import { metricsMicro, parseMetrics } from './metrics.js'
 import { outcomeOf } from './task.js'
+import type { UpdateEvidence } from './tensors.js'
 import { judge } from './verdict.js'
 
 export interface VerdictContext {
@@ -80,7 +81,9 @@ export function slotVerdict(
   input: VerdictContext & {
     readonly firstFreeze: Opened<'freezeCommitments'> | undefined
     readonly reveals: ReadonlyArray<Opened<'reveal'>>
-    /** As the manifest names it. */
+    /** What the sketches say, where tensors are compared. */
+    readonly updates: ReadonlyMap<PeerId, UpdateEvidence>
+    /** Of this slot. */
     readonly policy: ComparePolicy
     readonly young: boolean
     readonly isLast: boolean
@@ -99,7 +102,9 @@ export function slotVerdict(
     const { author: peer, message } = reveal
     const root = outcomeOf(message)
     const numbers = metricsMicro(parseMetrics(message.metrics))
-    return [{ peer, ...bidder, root, metricsMicro: numbers, foreseen: foreseen.has(peer) }]
+    const update = input.updates.get(peer)
+    const result = { peer, ...bidder, root, metricsMicro: numbers, foreseen: foreseen.has(peer) }
+    return [update === undefined ? result : { ...result, update }]
   })
   const { policy } = input
   const allDiffer = groupResults(outcomes, policy).length === outcomes.length

@@ -38,9 +38,14 @@ export interface CommitmentInput {
   readonly metrics: Uint8Array
   /** 32 random bytes; without them a result of few possible values could be guessed. */
   readonly salt: Uint8Array
+  /** Of the update (`updateRootOf`), 32 bytes, where tensors are compared; else empty. */
+  readonly updateRoot?: Uint8Array
 }
 
-/** H(task, attempt, peer, output root, metrics, salt), 32 bytes. Bound to the peer: no copying. */
+/**
+ * H(task, attempt, peer, output root, metrics, salt, update root), 32 bytes. Bound to the peer: no
+ * copying.
+ */
 export function commitmentOf(input: CommitmentInput): Uint8Array {
   return sha256(
     COMMITMENT_DOMAIN,
@@ -50,6 +55,7 @@ export function commitmentOf(input: CommitmentInput): Uint8Array {
     input.outputRoot,
     sha256(input.metrics),
     input.salt,
+    input.updateRoot ?? new Uint8Array(0),
   )
 }
 

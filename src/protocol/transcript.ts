@@ -16,6 +16,7 @@ import { parseMetrics } from './metrics.js'
 import type { Plan } from './plan.js'
 import { batchFate } from './selection.js'
 import type { MetricsOf } from './selection.js'
+import { sketchesOf } from './slot-chain.js'
 import { acceptedReveal } from './slot-verdict.js'
 
 /** What a transcript is built from; `JobRecord` is one. */
@@ -139,8 +140,9 @@ function chainOf(source: TranscriptSource, receipt: Opened<'receipt'>): Accepted
         return { ballot: ballotOf(source, link), chain }
       case 'task':
       case 'freezeCommitments':
+      case 'freezeSketches':
       case 'freezeReveals':
-        chain.unshift(link)
+        chain.unshift(...sketchesOf(source, link), link)
         id = toHex(link.message.previous)
         break
       default:

@@ -8,6 +8,7 @@ import type { Digest, PeerId } from '../wire/ids.js'
 import { groupResults, isNearMiss } from './compare.js'
 import type { ComparePolicy, ReplicaResult, ResultGroup } from './compare.js'
 import { compareText, logitMicro } from './integer.js'
+import type { UpdateEvidence } from './tensors.js'
 
 /** One executor at the freeze of the reveals. */
 export interface ExecutorOutcome {
@@ -19,6 +20,8 @@ export interface ExecutorOutcome {
   /** What it revealed in time; undefined when it revealed nothing. */
   readonly root: Digest | undefined
   readonly metricsMicro?: Readonly<Record<string, bigint>>
+  /** What its sketch says, where tensors are compared. */
+  readonly update?: UpdateEvidence
   /** Whether it committed before the first freeze, when who else had a seat could be foreseen. */
   readonly foreseen?: boolean
 }
@@ -105,7 +108,7 @@ export const VERDICT_RULES = {
  * acceptance the task asks for another replica, and is rejected when none are left; a rejection
  * strikes nobody.
  *
- * @throws CtdError POLICY_UNSUPPORTED; BAD_VERDICT when an executor stands in the outcomes twice
+ * @throws CtdError BAD_VERDICT when an executor stands in the outcomes twice
  */
 export function judge(input: VerdictInput): Verdict {
   const { outcomes, policy } = input

@@ -8,12 +8,19 @@ import type { Log } from '../log.js'
 import type { AssignmentEvent, Collected } from '../protocol/assignment.js'
 import { parseTimer, isEnded, stepJob } from '../protocol/job-step.js'
 import { createJob } from '../protocol/job.js'
-import type { JobContext, JobEffect, JobEvent, JobRunState, OutputFile } from '../protocol/job.js'
+import type {
+  JobContext,
+  JobEffect,
+  JobEvent,
+  JobRunState,
+  OutputFile,
+  ToldUpdate,
+} from '../protocol/job.js'
 import { standingsOf, workOn } from '../protocol/standings.js'
 import { Leases } from '../steward/leases.js'
 import type { Lease } from '../steward/leases.js'
 import type { Store } from '../store/store.js'
-import type { AnyOpened, Opened } from '../wire/envelope.js'
+import type { AnyOpened } from '../wire/envelope.js'
 import { toHex } from '../wire/ids.js'
 import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import type { Score } from '../protocol/reputation.js'
@@ -33,7 +40,12 @@ export interface JobRunnerComponents {
   readonly receiptRoot: () => Uint8Array
   /** Fetches an output's listing and, for artifacts, its files. @throws CtdError BLOB_* */
   readonly readOutput: (
-    output: { readonly batch: number; readonly slot: number; readonly root: Digest },
+    output: {
+      readonly batch: number
+      readonly slot: number
+      readonly root: Digest
+      readonly told?: ToldUpdate
+    },
     providers: readonly PeerId[],
     signal: AbortSignal,
   ) => Promise<readonly OutputFile[]>
@@ -205,12 +217,12 @@ export class JobRunner {
     }
   }
 
-  /** The last certificate of a slot, for an executor that may have missed it. */
-  tailOf(taskId: string): Opened<'freezeCommitments'> | undefined {
+  /** The last certificates of a slot, for an executor that may have missed them. */
+  tailOf(taskId: string): readonly AnyOpened[] {
     const place = this.#placeOf(taskId)
-    if (place === undefined) return undefined
+    if (place === undefined) return []
     const slot = this.state.batches[place.batch]?.assignment?.slots[place.slot]
-    return slot?.frozenCommitments
+    return [slot?.frozenCommitments ?? [], slot?.frozenSketches ?? []].flat()
   }
 
   async stop(): Promise<void> {
@@ -431,7 +443,9 @@ export class JobRunner {
     } catch (error) {
       if (this.#abort.signal.aborted) return
       log.warn({ batch, slot, code: errorCode(error), detail: errorMessage(error) }, 'output lost')
-      await this.dispatch({ type: 'outputLost', batch, slot, nowMs: clock.now() })
+      const isFalse = errorCode(error) === 'SKETCH_FALSE'
+      const lost = { type: 'outputLost', batch, slot, nowMs: clock.now() } as const
+      await this.dispatch(isFalse ? { ...lost, code: 'SKETCH_FALSE' } : lost)
     }
   }
 }

@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { CtdError, errorCode, errorMessage } from '../errors.js'
 import type { Log } from '../log.js'
 import type { Clock } from '../clock.js'
-import { parsePolicy } from '../protocol/compare.js'
 import { encodeSpec } from '../protocol/job-spec.js'
 import type { JobSpec } from '../protocol/job-spec.js'
 import type { JobContext } from '../protocol/job.js'
 import { isEnded } from '../protocol/job-step.js'
 import { assertManifest, codeBytes } from '../protocol/manifest.js'
+import { slotPolicies } from '../protocol/slot-policy.js'
 import type { Store } from '../store/store.js'
 import { openAs, seal } from '../wire/envelope.js'
 import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
@@ -236,6 +236,7 @@ export class Requester {
   #createRunner(manifest: Opened<'manifest'>): JobRunner {
     const { signer, network, vrfSecret } = this.#options
     const jobId = manifest.id as string as JobId
+    const plan = assertManifest(network, manifest)
     const context: JobContext = {
       network,
       signer,
@@ -245,9 +246,9 @@ export class Requester {
       replicas: manifest.message.replicas,
       auditPpm: manifest.message.auditPpm,
       revealWindowMs: this.#options.revealWindowMs,
-      policy: parsePolicy(manifest.message.compare),
+      policyOf: slotPolicies(manifest.message.compare, plan),
       manifest,
-      plan: assertManifest(network, manifest),
+      plan,
       bidWindowMs: this.#options.bidWindowMs,
       openWindowMs: this.#options.openWindowMs,
       diversity: this.#options.diversity,

@@ -54,6 +54,13 @@ export const LIMITS = {
   /** Receipts of one hour, and of one request for their chains. */
   receiptsPerBucket: 20_000,
   receiptsPerRequest: 64,
+  /** A sketch: its buckets, what is opened of the update, and the sizes of its powers of two. */
+  sketchBytes: 8192,
+  sketchOpenings: 8,
+  sketchChunkBytes: 256,
+  sketchPathHashes: 30,
+  sketchShift: 63,
+  sketchExponents: 1984,
   /** Longest that a task may be asked to run. */
   taskTimeoutMs: 24 * 3600 * 1000,
 } as const

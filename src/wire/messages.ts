@@ -18,9 +18,12 @@ import {
   Failure,
   FreezeCommitments,
   FreezeReveals,
+  FreezeSketches,
   Heartbeat,
   Receipt,
   Reveal,
+  Sketch,
+  SketchCommitment,
   Task,
 } from './generated/task.js'
 import { CtdError } from '../errors.js'
@@ -46,6 +49,9 @@ export interface Messages {
   freezeReveals: FreezeReveals
   receipt: Receipt
   acknowledgement: Acknowledgement
+  sketchCommitment: SketchCommitment
+  freezeSketches: FreezeSketches
+  sketch: Sketch
 }
 export type MessageKind = keyof Messages
 
@@ -233,14 +239,20 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       is32(m.outputRoot) &&
       is32(m.salt) &&
       m.metrics.length <= LIMITS.metricsBytes &&
-      m.listing.length <= LIMITS.listingBytes,
+      m.listing.length <= LIMITS.listingBytes &&
+      (m.updateRoot.length === 0 || is32(m.updateRoot)),
   },
   freezeReveals: {
     id: 16,
     codec: FreezeReveals,
     maxBytes: LIMITS.envelopeBytes,
     certificate: true,
-    check: (m) => is32(m.previous) && upTo(m.reveals, LIMITS.replicasPerTask) && isView(m.view),
+    check: (m) =>
+      is32(m.previous) &&
+      upTo(m.reveals, LIMITS.replicasPerTask) &&
+      (m.sketches.length === 0 || m.sketches.length === m.reveals.length) &&
+      m.sketches.every(is32) &&
+      isView(m.view),
   },
   receipt: {
     id: 17,
@@ -265,6 +277,45 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     certificate: false,
     check: (m) => is32(m.offer) && is32(m.stage) && isView(m.view) && isAcknowledged(m),
   },
+  sketchCommitment: {
+    id: 19,
+    codec: SketchCommitment,
+    maxBytes: 512,
+    certificate: false,
+    check: (m) => is32(m.taskId) && is32(m.frozen) && is32(m.commitment),
+  },
+  freezeSketches: {
+    id: 20,
+    codec: FreezeSketches,
+    maxBytes: 16 * KiB,
+    certificate: true,
+    check: (m) => is32(m.previous) && upTo(m.commitments, LIMITS.replicasPerTask) && isView(m.view),
+  },
+  sketch: {
+    id: 21,
+    codec: Sketch as unknown as Codec<Sketch>,
+    // 8 KiB of buckets and eight chunks with paths of up to 30 hashes.
+    maxBytes: 20 * KiB,
+    certificate: false,
+    check: (m) =>
+      is32(m.taskId) &&
+      is32(m.frozen) &&
+      is32(m.rest) &&
+      is32(m.root) &&
+      is32(m.salt) &&
+      m.exponent <= LIMITS.sketchExponents &&
+      m.step <= 2 ** 30 &&
+      m.normSquared.length <= 16 &&
+      m.normSquared[0] !== 0 &&
+      m.shift <= LIMITS.sketchShift &&
+      m.buckets.length === LIMITS.sketchBytes &&
+      upTo(m.openings, LIMITS.sketchOpenings) &&
+      m.openings.every(isOpening),
+  },
+}
+
+function isOpening({ values, path }: { values: Uint8Array; path: Uint8Array }): boolean {
+  return values.length === LIMITS.sketchChunkBytes && path.length <= 32 * LIMITS.sketchPathHashes
 }
 
 /** Either of a message, or (kind 0) the word in which view a steward is. */

@@ -56,6 +56,8 @@ const BIDDERS_ONLY: ReadonlySet<AnyOpened['kind']> = new Set([
   'commitment',
   'reveal',
   'failure',
+  'sketchCommitment',
+  'sketch',
 ])
 /** A job that this peer takes part in may be so many times larger than others. */
 const HELD_FACTOR = 4
@@ -163,6 +165,10 @@ export class Inbox {
     const isKnown =
       record !== undefined && previous !== undefined && record.get(previous) !== undefined
     if (!isKnown) return this.#wait(opened, from, waitKey(opened))
+    // Frozen reveals name the sketches that they are judged by: these travel by themselves.
+    const sketches = opened.kind === 'freezeReveals' ? opened.message.sketches.map(toHex) : []
+    const missing = sketches.find((id) => record.get(id) === undefined)
+    if (missing !== undefined) return this.#wait(opened, from, missing)
     return this.#accept(record, opened, from)
   }
 
@@ -322,7 +328,9 @@ export class Inbox {
 
 /** The executors' envelopes inside a certificate. */
 function frozenIn(opened: AnyOpened): readonly Uint8Array[] {
-  if (opened.kind === 'freezeCommitments') return opened.message.commitments
+  if (opened.kind === 'freezeCommitments' || opened.kind === 'freezeSketches') {
+    return opened.message.commitments
+  }
   return opened.kind === 'freezeReveals' ? opened.message.reveals : []
 }
 
@@ -345,9 +353,13 @@ function waitKey(opened: AnyOpened): string {
       return toHex(opened.message.frozenBids)
     case 'task':
     case 'freezeCommitments':
+    case 'freezeSketches':
     case 'freezeReveals':
     case 'receipt':
       return toHex(opened.message.previous)
+    case 'sketchCommitment':
+    case 'sketch':
+      return toHex(opened.message.frozen)
     case 'heartbeat':
     case 'failure':
     case 'commitment':

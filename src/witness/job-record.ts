@@ -138,9 +138,13 @@ export function predecessorIn(record: JobRecord, opened: AnyOpened): string | un
       return toHex(opened.message.frozenBids)
     case 'task':
     case 'freezeCommitments':
+    case 'freezeSketches':
     case 'freezeReveals':
     case 'receipt':
       return toHex(opened.message.previous)
+    case 'sketchCommitment':
+    case 'sketch':
+      return toHex(opened.message.frozen)
     case 'heartbeat':
     case 'failure':
     case 'commitment':

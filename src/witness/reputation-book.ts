@@ -14,6 +14,7 @@ import { explainScore, scoreFrom } from '../protocol/reputation-fold.js'
 import { excludedForEver, REPUTATION_RULES } from '../protocol/reputation.js'
 import type { EvidenceEffect, ReputationReceipt, Score } from '../protocol/reputation.js'
 import { reputationReceipt } from '../protocol/reputation-receipt.js'
+import type { Plan } from '../protocol/plan.js'
 import { ballotBehind, verifySlot } from '../protocol/slot-chain.js'
 import type { VerifiedSlot } from '../protocol/slot-chain.js'
 import type { Store } from '../store/store.js'
@@ -46,6 +47,8 @@ interface Components {
 /** The messages a receipt rests on, and the elections among them that were computed already. */
 interface Chain {
   readonly manifest: Opened<'manifest'>
+  /** The job's, where it is at hand. */
+  readonly plan?: Plan
   get(id: string): AnyOpened | undefined
   readonly elections: Map<Digest, Promise<Election>>
 }
@@ -138,9 +141,9 @@ export class ReputationBook {
    * @returns what was verified, or undefined when it does not hold
    */
   async take(record: JobRecord, receipt: Opened<'receipt'>): Promise<VerifiedSlot | undefined> {
-    const { manifest } = record
+    const { manifest, plan } = record
     const elections = this.#electionsOf(record)
-    return this.admit({ manifest, get: (id) => record.get(id), elections }, receipt)
+    return this.admit({ manifest, plan, get: (id) => record.get(id), elections }, receipt)
   }
 
   /** The same for a chain from elsewhere; the manifest must hold already. */

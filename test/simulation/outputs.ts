@@ -8,32 +8,59 @@ import { encodeFolder, parseFolder, smallBlobDigest } from '../../src/wire/folde
 import type { Task } from '../../src/wire/generated/task.js'
 import { sha256, utf8 } from '../../src/wire/ids.js'
 import type { Digest, PeerId } from '../../src/wire/ids.js'
+import type { UpdateSource } from '../../src/training/update.js'
+import { noisy, normal } from '../unit/updates.js'
+
+/** Small: a sketch is as long as ever. */
+const UPDATE_ELEMENTS = 256
+/** Relative distance between two honest machines: a tenth of the tolerance. */
+const DRIFT = 7e-5
 
 export class Outputs {
   readonly #listings = new Map<Digest, Uint8Array>()
   readonly #holders = new Map<Digest, Set<PeerId>>()
   readonly #computed = new Map<string, ReplicaOutput>()
+  readonly #updates = new Map<Digest, Float64Array>()
 
-  /** The output of a task; another one for every `lie`, the right one for none. */
-  compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string): ReplicaOutput {
-    const name = `${taskIdOf(task)} ${lie}`
-    const output = this.#computed.get(name) ?? this.#compute(plan, slot, task, lie)
+  /**
+   * The output of a task; another one for every `lie`, the right one for none.
+   *
+   * @param drift - of a machine whose arithmetic differs in the last digits; none where absent
+   */
+  compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string, drift = ''): ReplicaOutput {
+    const name = `${taskIdOf(task)} ${lie} ${drift}`
+    const output = this.#computed.get(name) ?? this.#compute(plan, slot, task, lie, drift)
     this.#computed.set(name, output)
     return output
   }
 
-  #compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string): ReplicaOutput {
+  #compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string, drift: string): ReplicaOutput {
     const inputs = task.inputs.map(({ digest }) => digest)
     const metrics = utf8(JSON.stringify({ correct: 3, n: 4, nllFixed: 1 << 20, lie }))
     const files = pathsOf(plan, slot).map((path) => {
-      const seed = utf8(`${slot.batch}/${slot.slot}/${path}/${lie}`)
+      const seed = utf8(`${slot.batch}/${slot.slot}/${path}/${lie}${drift}`)
       const bytes = path === 'metrics.json' ? metrics : sha256(seed, ...inputs)
       return { path, sizeBytes: bytes.length, digest: smallBlobDigest(bytes) }
     })
     const listing = encodeFolder(files)
     const root = smallBlobDigest(listing)
     this.#listings.set(root, listing)
+    const right = normal(`${taskIdOf(task)} ${lie}`, UPDATE_ELEMENTS)
+    this.#updates.set(root, drift === '' ? right : noisy(right, DRIFT, drift))
     return { root, listing, metrics }
+  }
+
+  /** The update in an output, as its files would tell it. */
+  update(root: Digest): UpdateSource {
+    const values = this.#updates.get(root)
+    if (values === undefined) throw new CtdError('BLOB_UNAVAILABLE', 'no such output')
+    return {
+      rest: [],
+      step: 0,
+      async *values() {
+        yield await Promise.resolve(values)
+      },
+    }
   }
 
   hold(root: Digest, peer: PeerId): void {

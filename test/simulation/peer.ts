@@ -347,6 +347,7 @@ export class SimulatedPeer {
           return { isAwaited: answer[0] === 1, missed: Bundle.decode(answer.subarray(1)).envelopes }
         },
         work: (replica, on, signal) => this.#work(life, inbox, replica, on, signal),
+        openUpdate: (_replica, root) => Promise.resolve(outputs.update(root)),
         onPhase: () => undefined,
       },
       {
@@ -370,6 +371,8 @@ export class SimulatedPeer {
         case 'decline':
         case 'vrfOpen':
         case 'commitment':
+        case 'sketchCommitment':
+        case 'sketch':
         case 'reveal':
         case 'failure': {
           const record = inbox.recordOf(opened.id)
@@ -401,8 +404,8 @@ export class SimulatedPeer {
           const record = inbox.recordOf(taskId)
           const runner = record === undefined ? undefined : requester.runner(record.jobId)
           const isAwaited = runner?.onHeartbeat(taskId, author) ?? false
-          const tail = runner?.tailOf(taskId)
-          return { isAwaited, missed: tail === undefined ? [] : [tail.bytes] }
+          const tail = runner?.tailOf(taskId) ?? []
+          return { isAwaited, missed: tail.map(({ bytes }) => bytes) }
         },
         jobAnswer: (method, jobId) => {
           const record = inbox.record(jobId)

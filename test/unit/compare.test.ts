@@ -92,13 +92,6 @@ describe('comparing results', () => {
     assert.equal(resultDistance(base, base, EXACT), 0n)
   })
 
-  it('throws POLICY_UNSUPPORTED for tensors, with something to do instead', () => {
-    assert.throws(() => groupResults([], { kind: 'tensors' }), {
-      code: 'POLICY_UNSUPPORTED',
-      hint: /exact/,
-    })
-  })
-
   it('throws TOO_MANY_RESULTS beyond seven', () => {
     const results = Array.from({ length: 8 }, (_, i) => result(`p${i}`, 'x'))
     assert.throws(() => groupResults(results, EXACT), { code: 'TOO_MANY_RESULTS' })

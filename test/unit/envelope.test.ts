@@ -161,6 +161,7 @@ describe('a message', () => {
       salt: sha256(),
       durationMs: 0,
       listing: new Uint8Array(9000),
+      updateRoot: new Uint8Array(0),
     }
     assert.throws(() => encodeMessage('reveal', reveal), hasCode('MESSAGE_TOO_LARGE'))
     assert.throws(() => decodeMessage('reveal', new Uint8Array(9000)), hasCode('MESSAGE_TOO_LARGE'))

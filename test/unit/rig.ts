@@ -4,7 +4,6 @@
  * two rigs with the same options exchange the same bytes.
  */
 import type { AssignmentEvent, Collected } from '../../src/protocol/assignment.js'
-import { parsePolicy } from '../../src/protocol/compare.js'
 import { electionOf, openingAlpha, seed2Of } from '../../src/protocol/ballot.js'
 import { hiddenReplicaDrawn } from '../../src/protocol/election.js'
 import type { Election } from '../../src/protocol/election.js'
@@ -20,6 +19,9 @@ import { NEWCOMER } from '../../src/protocol/reputation.js'
 import { artifactsOf } from '../../src/protocol/selection.js'
 import { verifySlot } from '../../src/protocol/slot-chain.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
+import { sketchCommitmentOf, sketchMessage } from '../../src/protocol/sketch-message.js'
+import { encodeBuckets, updateRootOf } from '../../src/protocol/sketch.js'
+import { slotPolicies } from '../../src/protocol/slot-policy.js'
 import { commitmentOf, taskIdOf } from '../../src/protocol/task.js'
 import { deriveVrfSecret, vrfProve, vrfPublicKey } from '../../src/protocol/vrf.js'
 import { createSigner, openAs, seal } from '../../src/wire/envelope.js'
@@ -34,9 +36,10 @@ import {
   toHex,
   utf8,
 } from '../../src/wire/ids.js'
-import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
+import type { Digest, JobId, PeerId, TaskId } from '../../src/wire/ids.js'
 import { LIMITS } from '../../src/wire/limits.js'
 import { JobRecord } from '../../src/witness/job-record.js'
+import { claimed, normal, sketched } from './updates.js'
 
 /** How an executor deviates. */
 export type Behaviour =
@@ -58,6 +61,12 @@ export type Behaviour =
   | { readonly fails: string }
   /** Gets an estimate that lies this far from the others', and other files. */
   | { readonly drifts: number }
+  /** Where tensors are compared: its update is so much longer, in parts per million. */
+  | { readonly scales: number }
+  /** Commits to its sketch never, to another one, or sketches another update than its own. */
+  | 'sketch-withheld'
+  | 'sketch-other'
+  | 'sketch-foreign'
   | { readonly declines: string }
 
 export interface RigOptions {
@@ -142,6 +151,8 @@ interface Output {
 
 interface Replica {
   readonly output: Output
+  readonly behaviour: Behaviour
+  readonly update: Float64Array | undefined
   readonly commitment: Opened<'commitment'>
   readonly reveal: Opened<'reveal'> | undefined
 }
@@ -180,6 +191,8 @@ export class FakeExecutor {
         return this.#onCommitment(opened)
       case 'freezeCommitments':
         return this.#onFrozenCommitments(opened)
+      case 'freezeSketches':
+        return this.#onFrozenSketches(opened)
       case 'reveal':
         return this.#onReveal(opened)
       default:
@@ -253,6 +266,9 @@ export class FakeExecutor {
     const twist = twistOf(behaviour, this.peerId)
     const output = this.#rig.compute(task, twist)
     const { root, listing, metrics } = output
+    const isTensors = this.#rig.comparesTensors(task)
+    const update = isTensors ? updateOf(taskId, behaviour, this.peerId) : undefined
+    const updateRoot = update === undefined ? new Uint8Array(0) : updateRootOf(claimed(update))
     const commitment = commitmentOf({
       taskId,
       attempt: message.attempt,
@@ -260,6 +276,7 @@ export class FakeExecutor {
       outputRoot: fromHex(root),
       metrics,
       salt,
+      updateRoot,
     })
     const revealed = behaviour === 'mismatch' ? this.#rig.compute(task, 'another') : output
     const reveal = seal(
@@ -273,6 +290,7 @@ export class FakeExecutor {
         salt,
         durationMs: 100,
         listing: listing.length <= LIMITS.listingBytes ? listing : new Uint8Array(0),
+        updateRoot,
       },
       this.signer,
     )
@@ -284,6 +302,8 @@ export class FakeExecutor {
     )
     this.#replicas.set(`${taskId}/${message.attempt}`, {
       output,
+      behaviour,
+      update,
       commitment: opened,
       reveal: behaviour === 'withholds' ? undefined : reveal,
     })
@@ -308,7 +328,45 @@ export class FakeExecutor {
     if (mine === undefined || this.#rig.isHiddenDue(frozen)) return []
     const { taskId, attempt } = mine.message
     const replica = this.#replicas.get(`${toHex(taskId)}/${attempt}`)
+    if (replica?.update !== undefined) {
+      if (replica.behaviour === 'sketch-withheld') return []
+      const { shift, buckets, salt } = this.#sketch(replica.update, frozen)
+      const commitment = sketchCommitmentOf({
+        taskId: toHex(taskId) as TaskId,
+        frozen: frozen.id,
+        peer: this.peerId,
+        shift,
+        buckets: replica.behaviour === 'sketch-other' ? buckets.map((byte) => byte ^ 1) : buckets,
+        salt,
+      })
+      const message = { taskId, frozen: fromHex(frozen.id), commitment }
+      return [seal(NETWORK, 'sketchCommitment', message, this.signer)]
+    }
     return replica?.reveal === undefined ? [] : [replica.reveal]
+  }
+
+  #sketch(update: Float64Array, frozen: Opened<'freezeCommitments'>) {
+    const whole = sketched(update, this.#rig.seed2(frozen))
+    const salt = sha256(utf8('sketch salt'), fromHex(frozen.id), publicKeyFromPeerId(this.peerId))
+    const { shift, buckets } = whole.sketch
+    return { whole, shift, buckets: encodeBuckets(buckets), salt }
+  }
+
+  #onFrozenSketches(frozen: Opened<'freezeSketches'>): Collected[] {
+    const mine = frozen.message.commitments
+      .map((bytes) => openAs(NETWORK, bytes, 'sketchCommitment'))
+      .find(({ author }) => author === this.peerId)
+    const before = this.#rig.record.get(toHex(frozen.message.previous))
+    if (mine === undefined || before?.kind !== 'freezeCommitments') return []
+    const taskId = toHex(mine.message.taskId) as TaskId
+    const replica = [...this.#replicas].find(([key]) => key.startsWith(taskId))?.[1]
+    if (replica?.update === undefined || replica.reveal === undefined) return []
+    const own = this.#sketch(replica.update, before)
+    const isForeign = replica.behaviour === 'sketch-foreign'
+    const foreign = isForeign ? sketched(normal('foreign'), this.#rig.seed2(before)) : own.whole
+    const told = { ...foreign, sketch: own.whole.sketch }
+    const message = sketchMessage(told, { taskId, frozen: frozen.id, salt: own.salt })
+    return [replica.reveal, seal(NETWORK, 'sketch', message, this.signer)]
   }
 
   /** A copier repeats the first reveal of a task it committed to without computing. */
@@ -326,7 +384,18 @@ export class FakeExecutor {
   }
 }
 
+/** What honest executors of a task get, and what others make of it. */
+function updateOf(taskId: string, behaviour: Behaviour, peer: PeerId): Float64Array {
+  if (behaviour === 'liar') return normal('lie')
+  if (behaviour === 'random') return normal(peer)
+  const right = normal(taskId)
+  if (typeof behaviour !== 'object' || !('scales' in behaviour)) return right
+  const factor = 1 + behaviour.scales * 1e-6
+  return right.map((value) => value * factor)
+}
+
 function twistOf(behaviour: Behaviour, peer: PeerId): string {
+  if (typeof behaviour === 'object' && 'scales' in behaviour) return `scale ${behaviour.scales}`
   if (typeof behaviour === 'object' && 'drifts' in behaviour) return `drift ${behaviour.drifts}`
   return behaviour === 'liar' ? 'lie' : behaviour === 'random' ? peer : ''
 }
@@ -389,7 +458,7 @@ export class Rig {
       replicas: this.manifest.message.replicas,
       auditPpm: this.manifest.message.auditPpm,
       revealWindowMs: WINDOW_MS,
-      policy: parsePolicy(this.options.compare ?? 'exact'),
+      policyOf: slotPolicies(this.options.compare ?? 'exact', this.plan),
       manifest: this.manifest,
       plan: this.plan,
       bidWindowMs: WINDOW_MS,
@@ -397,6 +466,17 @@ export class Rig {
       diversity: 'operator',
       queueTimeoutMs: this.options.queueTimeoutMs ?? 600_000,
     }
+  }
+
+  comparesTensors({ message }: Opened<'task'>): boolean {
+    return this.context.policyOf(message.batch, message.slot).kind === 'tensors'
+  }
+
+  seed2(frozen: Opened<'freezeCommitments'>): Uint8Array {
+    const offer = this.record.offerOf(frozen.id)
+    const seed = offer === undefined ? undefined : seed2Of(offer, frozen, 'trust')
+    if (seed === undefined) throw new Error('no seed')
+    return seed
   }
 
   /** The executor of that index. */

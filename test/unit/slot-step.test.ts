@@ -267,6 +267,7 @@ describe('a slot', () => {
       salt: new Uint8Array(32),
       durationMs: 1,
       listing: empty,
+      updateRoot: empty,
     }
     const opened = seal(NETWORK, 'reveal', message, executor.signer)
     const { nowMs } = rig

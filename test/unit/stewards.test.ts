@@ -195,6 +195,7 @@ class Panel {
       this.certify('freezeReveals', {
         previous: fromHex(frozen.id),
         reveals: this.#answers('reveal', whole as AnyOpened),
+        sketches: [],
         view,
       }),
     )

@@ -75,14 +75,14 @@ describe('a job compared within tolerances', () => {
 
 describe('a compare policy', () => {
   it('has one text', () => {
-    for (const text of ['exact', 'metrics:0:0', 'metrics:1000000000000:500000', compare]) {
-      const policy = parsePolicy(text)
-      assert.ok(policy.kind !== 'tensors')
-      assert.equal(policyText(policy), text)
+    const tensors = ['tensors:fp32', 'tensors:tf32', 'tensors:bf16', 'tensors:fp32:200000']
+    const metrics = ['metrics:0:0', 'metrics:1000000000000:500000', compare]
+    for (const text of ['exact', ...metrics, ...tensors]) {
+      assert.equal(policyText(parsePolicy(text)), text)
     }
   })
 
-  it('POLICY_INVALID, POLICY_UNSUPPORTED: anything else is refused', () => {
+  it('POLICY_INVALID: anything else is refused', () => {
     const bad = [
       '',
       'Exact',
@@ -91,11 +91,15 @@ describe('a compare policy', () => {
       'metrics:01:0',
       'metrics:-1:0',
       'metrics:1:0 ',
+      'tensors',
+      'tensors:fp16',
+      'tensors:fp32:0',
+      'tensors:fp32:1000',
+      'tensors:fp32:200001',
     ]
     for (const text of [...bad, 'metrics:1000000000001:0', 'metrics:0:500001']) {
       assert.throws(() => parsePolicy(text), { code: 'POLICY_INVALID' }, text)
     }
-    assert.throws(() => parsePolicy('tensors'), { code: 'POLICY_UNSUPPORTED' })
   })
 
   it('counts numbers in millionths, however large', () => {

@@ -1168,6 +1168,7 @@ export interface Reveal {
   salt: Uint8Array
   durationMs: number
   listing: Uint8Array
+  updateRoot: Uint8Array
 }
 
 export namespace Reveal {
@@ -1215,6 +1216,11 @@ export namespace Reveal {
           w.bytes(obj.listing)
         }
 
+        if ((obj.updateRoot != null && obj.updateRoot.byteLength > 0)) {
+          w.uint32(66)
+          w.bytes(obj.updateRoot)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -1226,7 +1232,8 @@ export namespace Reveal {
           metrics: uint8ArrayAlloc(0),
           salt: uint8ArrayAlloc(0),
           durationMs: 0,
-          listing: uint8ArrayAlloc(0)
+          listing: uint8ArrayAlloc(0),
+          updateRoot: uint8ArrayAlloc(0)
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1261,6 +1268,10 @@ export namespace Reveal {
             }
             case 7: {
               obj.listing = reader.bytes()
+              break
+            }
+            case 8: {
+              obj.updateRoot = reader.bytes()
               break
             }
             default: {
@@ -1327,6 +1338,13 @@ export namespace Reveal {
               }
               break
             }
+            case 8: {
+              yield {
+                field: `${prefix}.updateRoot`,
+                value: reader.bytes()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1374,6 +1392,11 @@ export namespace Reveal {
     value: Uint8Array
   }
 
+  export interface RevealUpdateRootFieldEvent {
+    field: '$.updateRoot'
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<Reveal>): Uint8Array {
     return encodeMessage(obj, Reveal.codec())
   }
@@ -1382,7 +1405,7 @@ export namespace Reveal {
     return decodeMessage(buf, Reveal.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Generator<RevealTaskIdFieldEvent | RevealAttemptFieldEvent | RevealOutputRootFieldEvent | RevealMetricsFieldEvent | RevealSaltFieldEvent | RevealDurationMsFieldEvent | RevealListingFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Reveal>): Generator<RevealTaskIdFieldEvent | RevealAttemptFieldEvent | RevealOutputRootFieldEvent | RevealMetricsFieldEvent | RevealSaltFieldEvent | RevealDurationMsFieldEvent | RevealListingFieldEvent | RevealUpdateRootFieldEvent> {
     return streamMessage(buf, Reveal.codec(), opts)
   }
 }
@@ -1391,6 +1414,7 @@ export interface FreezeReveals {
   previous: Uint8Array
   reveals: Uint8Array[]
   view: number
+  sketches: Uint8Array[]
 }
 
 export namespace FreezeReveals {
@@ -1420,6 +1444,13 @@ export namespace FreezeReveals {
           w.uint32(obj.view)
         }
 
+        if (obj.sketches != null && obj.sketches.length > 0) {
+          for (const value of obj.sketches) {
+            w.uint32(34)
+            w.bytes(value)
+          }
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -1427,7 +1458,8 @@ export namespace FreezeReveals {
         const obj: any = {
           previous: uint8ArrayAlloc(0),
           reveals: [],
-          view: 0
+          view: 0,
+          sketches: []
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1452,6 +1484,14 @@ export namespace FreezeReveals {
               obj.view = reader.uint32()
               break
             }
+            case 4: {
+              if (opts.limits?.sketches != null && obj.sketches.length === opts.limits.sketches) {
+                throw new MaxLengthError('Decode error - repeated field "sketches" had too many elements')
+              }
+
+              obj.sketches.push(reader.bytes())
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1462,7 +1502,8 @@ export namespace FreezeReveals {
         return obj
       }, function * (reader, length, prefix, opts = {}) {
         const obj = {
-          reveals: 0
+          reveals: 0,
+          sketches: 0
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -1500,6 +1541,21 @@ export namespace FreezeReveals {
               }
               break
             }
+            case 4: {
+              if (opts.limits?.sketches != null && obj.sketches === opts.limits.sketches) {
+                throw new MaxLengthError('Streaming decode error - repeated field "sketches" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.sketches[]`,
+                index: obj.sketches,
+                value: reader.bytes()
+              }
+
+              obj.sketches++
+
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -1528,6 +1584,12 @@ export namespace FreezeReveals {
     value: number
   }
 
+  export interface FreezeRevealsSketchesFieldEvent {
+    field: '$.sketches[]'
+    index: number
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<FreezeReveals>): Uint8Array {
     return encodeMessage(obj, FreezeReveals.codec())
   }
@@ -1536,8 +1598,781 @@ export namespace FreezeReveals {
     return decodeMessage(buf, FreezeReveals.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): Generator<FreezeRevealsPreviousFieldEvent | FreezeRevealsRevealsFieldEvent | FreezeRevealsViewFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeReveals>): Generator<FreezeRevealsPreviousFieldEvent | FreezeRevealsRevealsFieldEvent | FreezeRevealsViewFieldEvent | FreezeRevealsSketchesFieldEvent> {
     return streamMessage(buf, FreezeReveals.codec(), opts)
+  }
+}
+
+export interface SketchCommitment {
+  taskId: Uint8Array
+  frozen: Uint8Array
+  commitment: Uint8Array
+}
+
+export namespace SketchCommitment {
+  let _codec: Codec<SketchCommitment>
+
+  export const codec = (): Codec<SketchCommitment> => {
+    if (_codec == null) {
+      _codec = message<SketchCommitment>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.frozen != null && obj.frozen.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.frozen)
+        }
+
+        if ((obj.commitment != null && obj.commitment.byteLength > 0)) {
+          w.uint32(26)
+          w.bytes(obj.commitment)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          frozen: uint8ArrayAlloc(0),
+          commitment: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.frozen = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.commitment = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.frozen`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.commitment`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface SketchCommitmentTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface SketchCommitmentFrozenFieldEvent {
+    field: '$.frozen'
+    value: Uint8Array
+  }
+
+  export interface SketchCommitmentCommitmentFieldEvent {
+    field: '$.commitment'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<SketchCommitment>): Uint8Array {
+    return encodeMessage(obj, SketchCommitment.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SketchCommitment>): SketchCommitment {
+    return decodeMessage(buf, SketchCommitment.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SketchCommitment>): Generator<SketchCommitmentTaskIdFieldEvent | SketchCommitmentFrozenFieldEvent | SketchCommitmentCommitmentFieldEvent> {
+    return streamMessage(buf, SketchCommitment.codec(), opts)
+  }
+}
+
+export interface FreezeSketches {
+  previous: Uint8Array
+  commitments: Uint8Array[]
+  view: number
+}
+
+export namespace FreezeSketches {
+  let _codec: Codec<FreezeSketches>
+
+  export const codec = (): Codec<FreezeSketches> => {
+    if (_codec == null) {
+      _codec = message<FreezeSketches>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.previous != null && obj.previous.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.previous)
+        }
+
+        if (obj.commitments != null && obj.commitments.length > 0) {
+          for (const value of obj.commitments) {
+            w.uint32(18)
+            w.bytes(value)
+          }
+        }
+
+        if ((obj.view != null && obj.view !== 0)) {
+          w.uint32(24)
+          w.uint32(obj.view)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          previous: uint8ArrayAlloc(0),
+          commitments: [],
+          view: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.previous = reader.bytes()
+              break
+            }
+            case 2: {
+              if (opts.limits?.commitments != null && obj.commitments.length === opts.limits.commitments) {
+                throw new MaxLengthError('Decode error - repeated field "commitments" had too many elements')
+              }
+
+              obj.commitments.push(reader.bytes())
+              break
+            }
+            case 3: {
+              obj.view = reader.uint32()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          commitments: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.previous`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              if (opts.limits?.commitments != null && obj.commitments === opts.limits.commitments) {
+                throw new MaxLengthError('Streaming decode error - repeated field "commitments" had too many elements')
+              }
+
+              yield {
+                field: `${prefix}.commitments[]`,
+                index: obj.commitments,
+                value: reader.bytes()
+              }
+
+              obj.commitments++
+
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.view`,
+                value: reader.uint32()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FreezeSketchesPreviousFieldEvent {
+    field: '$.previous'
+    value: Uint8Array
+  }
+
+  export interface FreezeSketchesCommitmentsFieldEvent {
+    field: '$.commitments[]'
+    index: number
+    value: Uint8Array
+  }
+
+  export interface FreezeSketchesViewFieldEvent {
+    field: '$.view'
+    value: number
+  }
+
+  export function encode (obj: Partial<FreezeSketches>): Uint8Array {
+    return encodeMessage(obj, FreezeSketches.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeSketches>): FreezeSketches {
+    return decodeMessage(buf, FreezeSketches.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FreezeSketches>): Generator<FreezeSketchesPreviousFieldEvent | FreezeSketchesCommitmentsFieldEvent | FreezeSketchesViewFieldEvent> {
+    return streamMessage(buf, FreezeSketches.codec(), opts)
+  }
+}
+
+export interface SketchOpening {
+  values: Uint8Array
+  path: Uint8Array
+}
+
+export namespace SketchOpening {
+  let _codec: Codec<SketchOpening>
+
+  export const codec = (): Codec<SketchOpening> => {
+    if (_codec == null) {
+      _codec = message<SketchOpening>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.values != null && obj.values.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.values)
+        }
+
+        if ((obj.path != null && obj.path.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.path)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          values: uint8ArrayAlloc(0),
+          path: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.values = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.path = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.values`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.path`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface SketchOpeningValuesFieldEvent {
+    field: '$.values'
+    value: Uint8Array
+  }
+
+  export interface SketchOpeningPathFieldEvent {
+    field: '$.path'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<SketchOpening>): Uint8Array {
+    return encodeMessage(obj, SketchOpening.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SketchOpening>): SketchOpening {
+    return decodeMessage(buf, SketchOpening.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SketchOpening>): Generator<SketchOpeningValuesFieldEvent | SketchOpeningPathFieldEvent> {
+    return streamMessage(buf, SketchOpening.codec(), opts)
+  }
+}
+
+export interface Sketch {
+  taskId: Uint8Array
+  frozen: Uint8Array
+  rest: Uint8Array
+  elements: number
+  exponent: number
+  step: number
+  normSquared: Uint8Array
+  root: Uint8Array
+  shift: number
+  buckets: Uint8Array
+  openings: SketchOpening[]
+  salt: Uint8Array
+}
+
+export namespace Sketch {
+  let _codec: Codec<Sketch>
+
+  export const codec = (): Codec<Sketch> => {
+    if (_codec == null) {
+      _codec = message<Sketch>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.taskId != null && obj.taskId.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.taskId)
+        }
+
+        if ((obj.frozen != null && obj.frozen.byteLength > 0)) {
+          w.uint32(18)
+          w.bytes(obj.frozen)
+        }
+
+        if ((obj.rest != null && obj.rest.byteLength > 0)) {
+          w.uint32(26)
+          w.bytes(obj.rest)
+        }
+
+        if ((obj.elements != null && obj.elements !== 0)) {
+          w.uint32(32)
+          w.uint64Number(obj.elements)
+        }
+
+        if ((obj.exponent != null && obj.exponent !== 0)) {
+          w.uint32(40)
+          w.uint32(obj.exponent)
+        }
+
+        if ((obj.step != null && obj.step !== 0)) {
+          w.uint32(48)
+          w.uint32(obj.step)
+        }
+
+        if ((obj.normSquared != null && obj.normSquared.byteLength > 0)) {
+          w.uint32(58)
+          w.bytes(obj.normSquared)
+        }
+
+        if ((obj.root != null && obj.root.byteLength > 0)) {
+          w.uint32(66)
+          w.bytes(obj.root)
+        }
+
+        if ((obj.shift != null && obj.shift !== 0)) {
+          w.uint32(72)
+          w.uint32(obj.shift)
+        }
+
+        if ((obj.buckets != null && obj.buckets.byteLength > 0)) {
+          w.uint32(82)
+          w.bytes(obj.buckets)
+        }
+
+        if (obj.openings != null && obj.openings.length > 0) {
+          for (const value of obj.openings) {
+            w.uint32(90)
+            SketchOpening.codec().encode(value, w)
+          }
+        }
+
+        if ((obj.salt != null && obj.salt.byteLength > 0)) {
+          w.uint32(98)
+          w.bytes(obj.salt)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          taskId: uint8ArrayAlloc(0),
+          frozen: uint8ArrayAlloc(0),
+          rest: uint8ArrayAlloc(0),
+          elements: 0,
+          exponent: 0,
+          step: 0,
+          normSquared: uint8ArrayAlloc(0),
+          root: uint8ArrayAlloc(0),
+          shift: 0,
+          buckets: uint8ArrayAlloc(0),
+          openings: [],
+          salt: uint8ArrayAlloc(0)
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.taskId = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.frozen = reader.bytes()
+              break
+            }
+            case 3: {
+              obj.rest = reader.bytes()
+              break
+            }
+            case 4: {
+              obj.elements = reader.uint64Number()
+              break
+            }
+            case 5: {
+              obj.exponent = reader.uint32()
+              break
+            }
+            case 6: {
+              obj.step = reader.uint32()
+              break
+            }
+            case 7: {
+              obj.normSquared = reader.bytes()
+              break
+            }
+            case 8: {
+              obj.root = reader.bytes()
+              break
+            }
+            case 9: {
+              obj.shift = reader.uint32()
+              break
+            }
+            case 10: {
+              obj.buckets = reader.bytes()
+              break
+            }
+            case 11: {
+              if (opts.limits?.openings != null && obj.openings.length === opts.limits.openings) {
+                throw new MaxLengthError('Decode error - repeated field "openings" had too many elements')
+              }
+
+              obj.openings.push(SketchOpening.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.openings$
+              }))
+              break
+            }
+            case 12: {
+              obj.salt = reader.bytes()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          openings: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.taskId`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.frozen`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.rest`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.elements`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.exponent`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 6: {
+              yield {
+                field: `${prefix}.step`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 7: {
+              yield {
+                field: `${prefix}.normSquared`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 8: {
+              yield {
+                field: `${prefix}.root`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 9: {
+              yield {
+                field: `${prefix}.shift`,
+                value: reader.uint32()
+              }
+              break
+            }
+            case 10: {
+              yield {
+                field: `${prefix}.buckets`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 11: {
+              if (opts.limits?.openings != null && obj.openings === opts.limits.openings) {
+                throw new MaxLengthError('Streaming decode error - repeated field "openings" had too many elements')
+              }
+
+              for (const evt of SketchOpening.codec().stream(reader, reader.uint32(), `${prefix}.openings[]`, {
+                limits: opts.limits?.openings$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.openings
+                }
+              }
+
+              obj.openings++
+
+              break
+            }
+            case 12: {
+              yield {
+                field: `${prefix}.salt`,
+                value: reader.bytes()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface SketchTaskIdFieldEvent {
+    field: '$.taskId'
+    value: Uint8Array
+  }
+
+  export interface SketchFrozenFieldEvent {
+    field: '$.frozen'
+    value: Uint8Array
+  }
+
+  export interface SketchRestFieldEvent {
+    field: '$.rest'
+    value: Uint8Array
+  }
+
+  export interface SketchElementsFieldEvent {
+    field: '$.elements'
+    value: number
+  }
+
+  export interface SketchExponentFieldEvent {
+    field: '$.exponent'
+    value: number
+  }
+
+  export interface SketchStepFieldEvent {
+    field: '$.step'
+    value: number
+  }
+
+  export interface SketchNormSquaredFieldEvent {
+    field: '$.normSquared'
+    value: Uint8Array
+  }
+
+  export interface SketchRootFieldEvent {
+    field: '$.root'
+    value: Uint8Array
+  }
+
+  export interface SketchShiftFieldEvent {
+    field: '$.shift'
+    value: number
+  }
+
+  export interface SketchBucketsFieldEvent {
+    field: '$.buckets'
+    value: Uint8Array
+  }
+
+  export interface SketchOpeningsValuesFieldEvent {
+    field: '$.openings[].values'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface SketchOpeningsPathFieldEvent {
+    field: '$.openings[].path'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface SketchSaltFieldEvent {
+    field: '$.salt'
+    value: Uint8Array
+  }
+
+  export function encode (obj: Partial<Sketch>): Uint8Array {
+    return encodeMessage(obj, Sketch.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Sketch>): Sketch {
+    return decodeMessage(buf, Sketch.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Sketch>): Generator<SketchTaskIdFieldEvent | SketchFrozenFieldEvent | SketchRestFieldEvent | SketchElementsFieldEvent | SketchExponentFieldEvent | SketchStepFieldEvent | SketchNormSquaredFieldEvent | SketchRootFieldEvent | SketchShiftFieldEvent | SketchBucketsFieldEvent | SketchOpeningsValuesFieldEvent | SketchOpeningsPathFieldEvent | SketchSaltFieldEvent> {
+    return streamMessage(buf, Sketch.codec(), opts)
   }
 }
 
