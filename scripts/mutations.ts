@@ -215,8 +215,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'a hidden replica that was drawn may be skipped',
         file: 'protocol/slot-chain.ts',
-        find: "this.#previous.kind !== 'freezeCommitments' || this.#isHiddenDue) {",
-        replace: "this.#previous.kind !== 'freezeCommitments') {",
+        find: "task === undefined || this.#previous.kind !== due || this.#isHiddenDue) {",
+        replace: 'task === undefined || this.#previous.kind !== due) {',
         tests: [
           'unit/slot-chain: is refused when a hidden replica is skipped, or added without a draw',
         ],

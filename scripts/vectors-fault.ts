@@ -251,6 +251,9 @@ const KEYED: readonly MessageKind[] = [
   'freezeCommitments',
   'reveal',
   'freezeReveals',
+  'sketchCommitment',
+  'freezeSketches',
+  'sketch',
   'receipt',
 ]
 const UNKEYED: readonly MessageKind[] = [

@@ -33,7 +33,7 @@ describe('vectors of slot keys', () => {
       vectors.slotKeys.map(({ envelope }) => open(network, fromHex(envelope)).kind),
     )
     for (let id = 1; kindOf(id) !== undefined; id++) assert.ok(kinds.has(kindOf(id) ?? 'bid'))
-    assert.ok(kinds.size >= 18)
+    assert.ok(kinds.size >= 21)
   })
 
   for (const { name, envelope, slotKey } of vectors.slotKeys) {
