@@ -215,7 +215,7 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'a hidden replica that was drawn may be skipped',
         file: 'protocol/slot-chain.ts',
-        find: "task === undefined || this.#previous.kind !== due || this.#isHiddenDue) {",
+        find: 'task === undefined || this.#previous.kind !== due || this.#isHiddenDue) {',
         replace: 'task === undefined || this.#previous.kind !== due) {',
         tests: [
           'unit/slot-chain: is refused when a hidden replica is skipped, or added without a draw',

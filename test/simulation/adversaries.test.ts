@@ -95,6 +95,23 @@ describe('an adversary among honest executors', () => {
     assert.equal(told(outcomes, '7 agreed'), 0)
   })
 
+  it('is noted when it opens another sketch than it committed to', async () => {
+    const jobs = [{ ...JOB, compare: 'tensors:fp32' as const }]
+    const outcomes = await play(among(['forger']), { jobs })
+    assertRight(outcomes)
+    assert.ok(told(outcomes, '7 withheld') > 0)
+    assert.equal(told(outcomes, '7 agreed'), 0)
+  })
+
+  it('is outvoted within a tolerance too, where no two honest results are equal', async () => {
+    const jobs = [{ ...JOB, compare: 'tensors:fp32' as const }]
+    const outcomes = await play(among(['liar']), { jobs })
+    assertRight(outcomes)
+    assert.equal(told(outcomes, '7 agreed'), 0)
+    assert.ok(told(outcomes, '7 dissented') + told(outcomes, '7 spared') > 0)
+    assert.ok(counted(outcomes, 'verdict:accepted-tensors') > 0)
+  })
+
   it('is never called when it does not open its bid', async () => {
     const outcomes = await play(among(['non-opener']))
     assertRight(outcomes)

@@ -32,6 +32,8 @@ export const ADVERSARIES = [
   'withholder',
   /** Reveals another result than it committed to. */
   'mismatcher',
+  /** Opens another sketch than it committed to. */
+  'forger',
   /** Computes nothing; repeats the first commitment and the first reveal it sees. */
   'copier',
   /** Commits to different things towards different peers. */
@@ -130,6 +132,8 @@ export class Corruption {
         return kind === 'reveal' ? this.#nothing() : { opened }
       case 'mismatcher':
         return { opened: kind === 'reveal' ? this.#otherReveal(opened) : opened }
+      case 'forger':
+        return { opened: opened.kind === 'sketch' ? this.#otherSketch(opened) : opened }
       case 'equivocator':
         if (kind === 'commitment') return { opened, toHalf: this.#otherCommitment(opened) }
         return { opened }
@@ -148,6 +152,13 @@ export class Corruption {
     const { network, signer } = this.#options
     const outputRoot = message.outputRoot.map((byte) => byte ^ 1)
     return seal(network, 'reveal', { ...message, outputRoot, listing: new Uint8Array(0) }, signer)
+  }
+
+  #otherSketch({ message }: Opened<'sketch'>): Opened<'sketch'> {
+    this.#act()
+    const { network, signer } = this.#options
+    const buckets = message.buckets.map((byte, i) => (i === 0 ? byte ^ 1 : byte))
+    return seal(network, 'sketch', { ...message, buckets }, signer)
   }
 
   #otherCommitment({ message }: Opened<'commitment'>): Opened<'commitment'> {

@@ -46,6 +46,7 @@ const WAYS = [
   'outcome:withheld',
   'verdict:accepted',
   'verdict:accepted-young',
+  'verdict:accepted-tensors',
 ] as const
 
 /** Names in an outcome's coverage. */

@@ -1,7 +1,8 @@
 /**
  * What must hold whatever happens, checked by one who sees every peer (security.md section 6):
  *
- * - I1 an accepted result has at least two valid equal reveals of distinct operators
+ * - I1 an accepted result has at least two valid equal reveals of distinct operators, where
+ *   tensors are compared two that differ by honest drift alone
  * - I2 no honest peer signs two payloads for a slot key, over all its restarts
  * - I3 each seat of a task has at most one live lease, of a peer that was called and is neither
  *   lost nor done, and no peer runs one replica twice at the same time
@@ -48,8 +49,10 @@ export interface Violation {
 export interface InvariantOptions {
   readonly now: () => number
   readonly count: (what: string) => void
-  /** The right output of a task, as a root. */
-  readonly rightRoot: (verified: VerifiedSlot) => Digest
+  /** Whether the accepted output is the right one, or one of them under a tolerance. */
+  readonly isRight: (verified: VerifiedSlot) => boolean
+  /** What an output is without the drift of its machine. */
+  readonly undrifted: (root: Digest) => Digest
   /** Peers that may tell one lie. */
   readonly conspirators: number
 }
@@ -190,12 +193,16 @@ export class Invariants implements PeerObserver {
       }),
     )
     const reveals = (frozen?.message.reveals ?? []).map((bytes) => openAs(NETWORK, bytes, 'reveal'))
+    const isTensors = (frozen?.message.sketches.length ?? 0) > 0
+    const { undrifted } = this.#options
     const agreeing = reveals.filter(({ message }) => {
-      return toHex(message.outputRoot) === verified.outputRoot
+      const root = undrifted(toHex(message.outputRoot) as Digest)
+      return root === undrifted(verified.outputRoot)
     })
+    if (isTensors) this.#options.count('verdict:accepted-tensors')
     const distinct = new Set(agreeing.map(({ author }) => operators.get(author) ?? author))
     const outcomes = new Set(agreeing.map(({ message }) => outcomeOf(message)))
-    if (distinct.size < LIMITS.replicasMin || outcomes.size !== 1) {
+    if (distinct.size < LIMITS.replicasMin || (outcomes.size !== 1 && !isTensors)) {
       this.fail('I1', `slot ${batch}/${slot} was accepted with ${distinct.size} equal reveals`)
     }
     for (const peer of verified.dissented) {
@@ -205,7 +212,7 @@ export class Invariants implements PeerObserver {
       }
     }
     this.accepted.set(`${toHex(jobId)}/${batch}/${slot}`, verified.outputRoot)
-    if (verified.outputRoot === this.#options.rightRoot(verified)) return true
+    if (this.#options.isRight(verified)) return true
     this.wrong += 1
     this.#options.count('verdict:accepted-wrong')
     // Two colluders can win in a young network (DESIGN.md section 4).

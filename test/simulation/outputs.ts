@@ -6,7 +6,7 @@ import type { Plan, PlannedSlot } from '../../src/protocol/plan.js'
 import { taskIdOf } from '../../src/protocol/task.js'
 import { encodeFolder, parseFolder, smallBlobDigest } from '../../src/wire/folder.js'
 import type { Task } from '../../src/wire/generated/task.js'
-import { sha256, utf8 } from '../../src/wire/ids.js'
+import { sha256, toHex, utf8 } from '../../src/wire/ids.js'
 import type { Digest, PeerId } from '../../src/wire/ids.js'
 import type { UpdateSource } from '../../src/training/update.js'
 import { noisy, normal } from '../unit/updates.js'
@@ -21,6 +21,8 @@ export class Outputs {
   readonly #holders = new Map<Digest, Set<PeerId>>()
   readonly #computed = new Map<string, ReplicaOutput>()
   readonly #updates = new Map<Digest, Float64Array>()
+  /** What a drifted output would be without its drift. */
+  readonly #undrifted = new Map<Digest, Digest>()
 
   /**
    * The output of a task; another one for every `lie`, the right one for none.
@@ -37,7 +39,9 @@ export class Outputs {
   #compute(plan: Plan, slot: PlannedSlot, task: Task, lie: string, drift: string): ReplicaOutput {
     const inputs = task.inputs.map(({ digest }) => digest)
     const metrics = utf8(JSON.stringify({ correct: 3, n: 4, nllFixed: 1 << 20, lie }))
-    const files = pathsOf(plan, slot).map((path) => {
+    const paths = pathsOf(plan, slot)
+    if (drift !== '') paths.push('update')
+    const files = paths.map((path) => {
       const seed = utf8(`${slot.batch}/${slot.slot}/${path}/${lie}${drift}`)
       const bytes = path === 'metrics.json' ? metrics : sha256(seed, ...inputs)
       return { path, sizeBytes: bytes.length, digest: smallBlobDigest(bytes) }
@@ -45,9 +49,17 @@ export class Outputs {
     const listing = encodeFolder(files)
     const root = smallBlobDigest(listing)
     this.#listings.set(root, listing)
-    const right = normal(`${taskIdOf(task)} ${lie}`, UPDATE_ELEMENTS)
-    this.#updates.set(root, drift === '' ? right : noisy(right, DRIFT, drift))
+    if (drift !== '') {
+      const base = `${slot.batch}/${slot.slot}/${inputs.map(toHex).join()}/${lie}`
+      this.#undrifted.set(root, this.compute(plan, slot, task, lie).root)
+      this.#updates.set(root, noisy(normal(base, UPDATE_ELEMENTS), DRIFT, drift))
+    }
     return { root, listing, metrics }
+  }
+
+  /** What an output would be on a machine that does not drift. */
+  undrifted(root: Digest): Digest {
+    return this.#undrifted.get(root) ?? root
   }
 
   /** The update in an output, as its files would tell it. */

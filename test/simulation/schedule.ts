@@ -13,6 +13,8 @@ export interface ScheduledJob {
   readonly tasks: number
   readonly replicas: number
   readonly auditPpm: number
+  /** Bit for bit where absent. */
+  readonly compare?: 'tensors:fp32'
 }
 
 export type Fault =
@@ -104,6 +106,8 @@ const ADVERSARIES_MAX = 4
 const GANGS = ['colluder', 'sybil', 'sleeper', 'sleeper', 'framer', 'framer'] as const
 /** Share of jobs that train: each takes as long as four others. */
 const TRAIN = 0.05
+/** Share of jobs whose tensors are compared within a tolerance. */
+const TENSORS = 0.25
 const SKEW_MAX_MS = 8000
 const DRIFT_MAX_PPM = 5000
 
@@ -173,6 +177,7 @@ function drawAdversaries(random: Random, count: number): Adversary[] {
 function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJob[] {
   // An adversary's own job is its own affair.
   const second = behaviours[1] === 'honest' ? random.between(0, 1) : 0
+  const compare = random.fork('compare')
   return Array.from({ length: random.chance(0.12) ? 2 : 1 }, (_, i) => ({
     atMs: 2500 + random.between(0, 4000),
     peer: i === 0 ? 0 : second,
@@ -180,6 +185,7 @@ function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJo
     tasks: random.pick([1, 1, 1, 2, 2, 4]),
     replicas: random.pick([2, 2, 2, 3]),
     auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
+    ...(compare.chance(TENSORS) ? { compare: 'tensors:fp32' as const } : {}),
   }))
 }
 

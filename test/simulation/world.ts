@@ -7,7 +7,7 @@ import type { ReputationReceipt } from '../../src/protocol/reputation.js'
 import type { VerifiedSlot } from '../../src/protocol/slot-chain.js'
 import type { NewJob } from '../../src/requester/requester.js'
 import { digestOf, sha256, toHex, utf8 } from '../../src/wire/ids.js'
-import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
+import type { JobId, PeerId } from '../../src/wire/ids.js'
 import { CONSPIRATORS } from './adversary.js'
 import type { Behaviour } from './adversary.js'
 import { Invariants } from './invariants.js'
@@ -140,7 +140,8 @@ export class World {
     this.invariants = new Invariants({
       now: () => this.timeline.nowMs - START_MS,
       count: (what) => this.count(what),
-      rightRoot: (verified) => this.#rightRoot(verified),
+      isRight: (verified) => this.#isRight(verified),
+      undrifted: (root) => this.#outputs.undrifted(root),
       conspirators: schedule.behaviours.filter((one) => CONSPIRATORS.has(one)).length,
     })
     const observer = {
@@ -399,7 +400,7 @@ export class World {
     }
   }
 
-  #rightRoot({ messages, batch, slot }: VerifiedSlot): Digest {
+  #isRight({ messages, batch, slot, outputRoot }: VerifiedSlot): boolean {
     const task = messages.findLast((message) => message.kind === 'task')
     const manifest = messages.find((message) => message.kind === 'manifest')
     const record = this.peers
@@ -409,7 +410,8 @@ export class World {
     if (task === undefined || record === undefined || planned === undefined) {
       throw new Error('a receipt of no task')
     }
-    return this.#outputs.compute(record.plan, planned, task.message, '').root
+    const right = this.#outputs.compute(record.plan, planned, task.message, '')
+    return this.#outputs.undrifted(outputRoot) === right.root
   }
 
   /**
@@ -462,7 +464,7 @@ export class World {
   }
 }
 
-function newJob({ kind, tasks, replicas, auditPpm }: ScheduledJob): NewJob {
+function newJob({ kind, tasks, replicas, auditPpm, compare }: ScheduledJob): NewJob {
   const dataset = {
     name: 'dataset',
     digest: sha256(utf8('dataset')),
@@ -505,6 +507,7 @@ function newJob({ kind, tasks, replicas, auditPpm }: ScheduledJob): NewJob {
     },
     inputs: kind === 'run' ? [] : [dataset],
     replicas,
+    ...(compare === undefined ? {} : { compare }),
     auditPpm,
   }
 }

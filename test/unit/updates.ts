@@ -1,6 +1,5 @@
 /** Updates out of nothing, and what is said of them, without files. */
 import {
-  chunkCount,
   RangeScan,
   restDigest,
   Sketcher,
@@ -86,8 +85,4 @@ export function evidence(
   const told = { taskId: ID as TaskId, frozen: ID, salt: new Uint8Array(32) }
   const opened = seal('updates', 'sketch', sketchMessage(own, told), SIGNER)
   return evidenceOf(opened, updateRootOf(own.claim), seed2)
-}
-
-export function chunksOf(values: Float64Array): number {
-  return chunkCount(values.length)
 }
