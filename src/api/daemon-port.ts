@@ -36,6 +36,18 @@ export interface TrainRequest extends Algorithm {
   /** Of a table of numbers; all but the label when absent. */
   readonly featureColumns?: readonly string[]
   readonly auditPpm?: number
+  /** Absent: replicas agree bit for bit. */
+  readonly compare?: TensorTolerance
+}
+
+/**
+ * Replicas agree when their updates are near each other: tensors by sketches, numbers by the
+ * profile's tolerance, everything else bit for bit. `auto` is fp32 on CPUs and tf32 on GPUs.
+ */
+export interface TensorTolerance {
+  readonly tensors: 'fp32' | 'tf32' | 'bf16' | 'auto'
+  /** Relative distance, where another than the profile's; up to 0.2. */
+  readonly tau?: number
 }
 
 export interface RunRequest {
@@ -55,7 +67,7 @@ export interface RunRequest {
    * Replicas agree when each number of `/out/metrics.json` is this near: |a − b| ≤ atol + rtol ·
    * max(|a|, |b|). Absent: all of `/out` bit for bit.
    */
-  readonly compare?: { readonly atol?: number; readonly rtol?: number }
+  readonly compare?: { readonly atol?: number; readonly rtol?: number } | TensorTolerance
   readonly memoryMiB?: number
   readonly outMiB?: number
   readonly timeoutMs?: number

@@ -45,6 +45,11 @@ const common = {
   auditPpm: whole(0, 1_000_000).exactOptional(),
 }
 
+const tensorTolerance = {
+  tensors: z.enum(['fp32', 'tf32', 'bf16', 'auto']),
+  tau: z.number().min(1e-6).max(0.2).exactOptional(),
+}
+
 const train = {
   model: text(128),
   dataset: source,
@@ -62,6 +67,7 @@ const train = {
   labelColumn: text(128).exactOptional(),
   featureColumns: z.array(text(128)).min(1).max(1000).readonly().exactOptional(),
   format: z.enum(DATA_FORMATS).exactOptional(),
+  compare: z.strictObject(tensorTolerance).exactOptional(),
 }
 
 /** Body of `POST /submit-job`: a train job without its `kind`. */
@@ -79,11 +85,14 @@ const tolerance = (max: number): z.ZodNumber =>
     .max(max)
     .refine((value) => value === 0 || value >= 1e-6, { error: 'must be 0 or at least 0.000001' })
 
-/** Replicas agree when each number of `/out/metrics.json` is this near. */
-const compareSchema = z.strictObject({
-  atol: tolerance(1e6).exactOptional(),
-  rtol: tolerance(0.5).exactOptional(),
-})
+/** Replicas agree when each number of `/out/metrics.json` is this near, or each tensor. */
+const compareSchema = z.union([
+  z.strictObject({
+    atol: tolerance(1e6).exactOptional(),
+    rtol: tolerance(0.5).exactOptional(),
+  }),
+  z.strictObject(tensorTolerance),
+])
 
 export const runRequestSchema = z.strictObject({
   kind: z.literal('run'),

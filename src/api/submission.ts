@@ -8,6 +8,7 @@ import { assertAbsolute } from '../config.js'
 import { CtdError } from '../errors.js'
 import type { Resources, RunSpec, TrainSpec } from '../protocol/job-spec.js'
 import { policyText } from '../protocol/compare.js'
+import { TENSOR_PROFILES } from '../protocol/tensors.js'
 import type { NewJob } from '../requester/requester.js'
 import { startFrom } from './resume.js'
 import type { ResumeComponents } from './resume.js'
@@ -128,6 +129,7 @@ async function trainJob(
       ...(weights === undefined ? [] : [await addFiles(components, 'weights', weights)]),
       ...(begun?.inputs ?? []),
     ],
+    ...comparison(request.compare, 0),
   }
 }
 
@@ -255,11 +257,19 @@ async function runJob(
   }
   const name = request.name ?? request.command.join(' ').slice(0, 80)
   const image = await components.image(request.image, components.holder)
-  return { name, spec, image, inputs, ...comparison(request) }
+  return { name, spec, image, inputs, ...comparison(request.compare, spec.resources.gpus) }
 }
 
-function comparison({ compare }: RunRequest): { readonly compare?: string } {
+function comparison(compare: RunRequest['compare'], gpus: number): { readonly compare?: string } {
   if (compare === undefined) return {}
+  if ('tensors' in compare) {
+    const { tensors, tau } = compare
+    const onGpus = gpus > 0 ? 'tf32' : 'fp32'
+    const profile = tensors === 'auto' ? onGpus : tensors
+    const own = TENSOR_PROFILES[profile].tauPpm
+    const tauPpm = tau === undefined ? own : BigInt(Math.round(tau * 1e6))
+    return { compare: policyText({ kind: 'tensors', profile, tauPpm }) }
+  }
   const { atol = 0, rtol = 0 } = compare
   const atolMicro = BigInt(Math.round(atol * 1e6))
   const rtolPpm = BigInt(Math.round(rtol * 1e6))

@@ -202,7 +202,11 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
         .option('--text-column <name>', 'column of the text')
         .option('--label-column <name>', 'column of the label')
         .option('--feature-columns <names>', 'columns of numbers, with commas between')
-        .option('--format <format>', 'csv, tsv, jsonl, txt, parquet, idx or npz'),
+        .option('--format <format>', 'csv, tsv, jsonl, txt, parquet, idx or npz')
+        .option(
+          '--tolerance <profile>',
+          'replicas agree within fp32, tf32, bf16 or auto; bit for bit otherwise',
+        ),
     ),
   )
   train.action(async () => {
@@ -225,7 +229,8 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
       .option('--vram <size>', 'least memory of each GPU, for example 8GiB')
       .option('--isolation <tier>', 'least isolation: runc, runsc or kata')
       .option('--atol <x>', 'replicas agree when numbers of /out/metrics.json are this near')
-      .option('--rtol <x>', 'and this near relative to the larger one, for example 0.01'),
+      .option('--rtol <x>', 'and this near relative to the larger one, for example 0.01')
+      .option('--tolerance <profile>', 'or when tensors are: fp32, tf32, bf16 or auto'),
   )
   run.action(async (args: string[]) => {
     const { runCommand } = await import('./submit.js')

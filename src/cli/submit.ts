@@ -1,5 +1,5 @@
 /** `ctd train` and `ctd run`: upload, submit, follow, show the result. */
-import type { JobView, RunRequest, TrainRequest } from '../api/daemon-port.js'
+import type { JobView, RunRequest, TensorTolerance, TrainRequest } from '../api/daemon-port.js'
 import { algorithmRequest } from './algorithm-flags.js'
 import type { AlgorithmFlags } from './algorithm-flags.js'
 import { DATA_FORMATS, formatOfName, type DataFormat } from '../training/data/source.js'
@@ -39,6 +39,7 @@ export interface TrainFlags extends CommonFlags, AlgorithmFlags {
   readonly weights?: string
   readonly tokenizer?: string
   readonly format?: string
+  readonly tolerance?: string
 }
 
 export interface RunFlags extends CommonFlags {
@@ -54,6 +55,7 @@ export interface RunFlags extends CommonFlags {
   readonly isolation?: string
   readonly atol?: string
   readonly rtol?: string
+  readonly tolerance?: string
 }
 
 /** Runs `ctd train`; returns the exit code. */
@@ -114,6 +116,7 @@ export function trainRequest(flags: TrainFlags): TrainRequest {
       ? {}
       : { featureColumns: flags.featureColumns.split(',').map((name) => name.trim()) }),
     ...datasetFormat(flags),
+    ...(flags.tolerance === undefined ? {} : { compare: tensorTolerance(flags.tolerance) }),
   }
 }
 
@@ -127,6 +130,21 @@ function datasetFormat({ format, dataset }: TrainFlags): { readonly format?: Dat
   const known = DATA_FORMATS.find((one) => one === format)
   if (known !== undefined) return { format: known }
   throw usage(`not a format: "${format}"`, `one of ${DATA_FORMATS.join(', ')}`)
+}
+
+const PROFILES = ['fp32', 'tf32', 'bf16', 'auto'] as const
+
+/** A profile, and behind a colon another τ than its own. @throws CtdError USAGE */
+function tensorTolerance(text: string): TensorTolerance {
+  const [name, tau, ...rest] = text.split(':')
+  const tensors = PROFILES.find((profile) => profile === name)
+  if (tensors === undefined || rest.length > 0) {
+    throw usage(`--tolerance takes ${PROFILES.join(', ')}, and :TAU behind it`)
+  }
+  if (tau === undefined) return { tensors }
+  const value = Number(tau)
+  if (tau.trim() !== '' && value >= 1e-6 && value <= 0.2) return { tensors, tau: value }
+  throw usage('the tolerance behind the colon is a number from 0.000001 to 0.2')
 }
 
 /** The request that flags of `ctd run` stand for. @throws CtdError USAGE */
@@ -161,7 +179,13 @@ export function runRequest(command: readonly string[], flags: RunFlags): RunRequ
   }
 }
 
-function tolerances({ atol, rtol }: RunFlags): Pick<RunRequest, 'compare'> {
+function tolerances({ atol, rtol, tolerance }: RunFlags): Pick<RunRequest, 'compare'> {
+  if (tolerance !== undefined) {
+    if (atol === undefined && rtol === undefined) return { compare: tensorTolerance(tolerance) }
+    throw usage(
+      '--tolerance compares tensors and numbers; --atol and --rtol cannot stand beside it',
+    )
+  }
   if (atol === undefined && rtol === undefined) return {}
   return {
     compare: {

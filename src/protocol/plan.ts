@@ -100,11 +100,13 @@ const TRAINER = ['python3', '/opt/ctd/trainer.py'] as const
 /**
  * @throws CtdError SPEC_INVALID, UNKNOWN_MODEL, BAD_TRAINING_SPEC, PLAN_TOO_LARGE, POLICY_INVALID
  */
-export function planJob(manifest: Pick<JobManifest, 'spec' | 'inputs' | 'compare'>): Plan {
+export function planJob(
+  manifest: Pick<JobManifest, 'spec' | 'inputs'> & Partial<Pick<JobManifest, 'compare'>>,
+): Plan {
   const spec = decodeSpec(manifest.spec)
   const plan =
     spec.kind === 'train'
-      ? planTrain(spec, parsePolicy(manifest.compare))
+      ? planTrain(spec, parsePolicy(manifest.compare ?? 'exact'))
       : planRun(
           spec,
           manifest.inputs.map(({ name }) => name),

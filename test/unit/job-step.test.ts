@@ -228,7 +228,7 @@ describe('a manifest', () => {
     const bad = [
       changed(() => ({ compare: 'roughly' })),
       changed(() => ({ jobKind: 'run' })),
-      changed(() => ({ inputs: [], compare: 'exact' })),
+      changed(() => ({ inputs: [] })),
       changed(() => ({ inputs: [dataset, dataset] })),
       changed(() => ({ inputs: [{ ...dataset, name: '../secret' }] })),
       changed(() => ({ inputs: [{ ...dataset, name: 'task.json' }] })),
@@ -243,14 +243,14 @@ describe('a manifest', () => {
 
   it('is refused with PLAN_TOO_LARGE when no message could carry its tasks', () => {
     const spec = encodeSpec({ ...TRAIN_SPEC, rows: 40_000, shards: 200 })
-    assert.throws(() => planJob({ spec, inputs: [], compare: 'exact' }), hasCode('PLAN_TOO_LARGE'))
+    assert.throws(() => planJob({ spec, inputs: [] }), hasCode('PLAN_TOO_LARGE'))
   })
 
   it('is refused with PLAN_TOO_LARGE when its tasks would fill the memory of every witness', () => {
     // 450 rounds of 140 shards: each number alone is within its limit.
     const large = { rows: 5_000_000, shards: 140, batchSize: 16, epochs: 100 }
     const spec = encodeSpec({ ...TRAIN_SPEC, ...large })
-    assert.throws(() => planJob({ spec, inputs: [], compare: 'exact' }), hasCode('PLAN_TOO_LARGE'))
+    assert.throws(() => planJob({ spec, inputs: [] }), hasCode('PLAN_TOO_LARGE'))
   })
 })
 
