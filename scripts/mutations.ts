@@ -70,8 +70,45 @@ export const DEFENCES: readonly Defence[] = [
   {
     id: 2,
     attack: 'forging what a result is compared by',
-    name: 'the whole result, its numbers and its inputs are bound by the frozen commitments (sketches are not built yet)',
+    name: 'the whole result, its numbers, its update and its inputs are bound by the frozen commitments',
     mutations: [
+      {
+        name: 'commitments do not bind the update',
+        file: 'protocol/task.ts',
+        find: '    input.updateRoot ?? new Uint8Array(0),\n',
+        replace: '',
+        tests: ['unit/sketch: is bound by the commitment to the result'],
+      },
+      {
+        name: 'a sketch may be of another update than was committed to',
+        file: 'protocol/sketch-message.ts',
+        find: 'if (Buffer.compare(updateRootOf(claim), updateRoot) !== 0) {',
+        replace: 'if (updateRoot.length === 1) {',
+        tests: ['unit/sketch: SKETCH_MISMATCH: must be of the update that was committed to'],
+      },
+      {
+        name: 'chunks are opened without proof',
+        file: 'protocol/sketch-message.ts',
+        find: 'if (!isIncluded(',
+        replace: 'if (values.length === 0 && !isIncluded(',
+        tests: ['unit/sketch: SKETCH_MISMATCH: must be of the update that was committed to'],
+      },
+      {
+        name: 'a sketch is made after those of others are known',
+        file: 'protocol/sketch-message.ts',
+        find: 'Buffer.compare(expected, commitment.message.commitment) === 0',
+        replace: 'expected.length === 32',
+        tests: [
+          'unit/tensors-slot: counts sketch-other as withheld with SKETCH_MISMATCH, and goes on without',
+        ],
+      },
+      {
+        name: 'nobody looks whether an output is what its sketch says',
+        file: 'requester/output-updates.ts',
+        find: 'if (isHonest(sketch.message, own)) return',
+        replace: 'if (sketch.message.buckets.length > 0) return',
+        tests: ['unit/output-updates: SKETCH_FALSE: is refused when its sketch is of another one'],
+      },
       {
         name: 'commitments do not bind the numbers',
         file: 'protocol/task.ts',
@@ -349,8 +386,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'a withheld reveal passes for bad luck',
         file: 'protocol/slot-step.ts',
-        find: "outcome: 'withheld', code: 'REVEAL_WITHHELD'",
-        replace: "outcome: 'timed-out', code: 'REVEAL_WITHHELD'",
+        find: "slot.lost.set(peer, { outcome: 'withheld', code, reason })",
+        replace: "slot.lost.set(peer, { outcome: 'timed-out', code, reason })",
         tests: [
           'unit/slot-step: are waited for until the reveal window closes when they withhold',
           'simulation/adversaries: is noted when it commits and does not reveal',
@@ -680,6 +717,47 @@ export const DEFENCES: readonly Defence[] = [
     name: 'exact comparison of what is exact, and bounds that no number slips through',
     mutations: [
       {
+        name: 'edited weights do not count',
+        file: 'protocol/tensors.ts',
+        find: 'const distances = [sketched, outlier,',
+        replace: 'const distances = [sketched, 0n * outlier,',
+        tests: [
+          'unit/sketch: finds a single edited weight by its bucket, where the whole is within the tolerance',
+        ],
+      },
+      {
+        name: 'opened chunks do not count',
+        file: 'protocol/tensors.ts',
+        find: 'openedDistance(a, b, tauPpm)]',
+        replace: '0n]',
+        tests: [
+          'unit/sketch: goes by the chunks too: a sketch that was repeated from somebody else is not enough',
+        ],
+      },
+      {
+        name: 'what is exact beside the tensors may differ',
+        file: 'protocol/tensors.ts',
+        find: 'if (a.rest !== b.rest || ',
+        replace: 'if (',
+        tests: ['unit/sketch: is undefined where names, lengths or other files differ'],
+      },
+      {
+        name: 'built-in tasks are compared within the tolerance',
+        file: 'protocol/slot-policy.ts',
+        find: " || program.kind === 'builtin'",
+        replace: '',
+        tests: [
+          'unit/tensors-slot: of a train job compares its built-in tasks bit for bit and sketches only training',
+        ],
+      },
+      {
+        name: 'rounds may be longer than honest replicas stay together',
+        file: 'protocol/plan.ts',
+        find: 'return rounds <= plan.rounds.length ? plan',
+        replace: 'return rounds > 0 ? plan',
+        tests: ['unit/tensors-slot: has no round longer than honest replicas stay together'],
+      },
+      {
         name: 'near results chain into one',
         file: 'protocol/compare.ts',
         find: 'if (distance > farthest) farthest = distance\n    }\n  }\n  return farthest\n}\n\nfunction rootOf',
@@ -690,8 +768,9 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'exact policies compare the numbers only',
         file: 'protocol/compare.ts',
-        find: "if (policy.kind !== 'metrics') return APART",
-        replace: "if (policy.kind !== 'metrics') return policy.kind === 'exact' ? 1n : APART",
+        find: "case 'exact':\n      return APART\n",
+        replace:
+          "case 'exact':\n      return metricsDistance(a, b, { atolMicro: 0n, rtolPpm: 0n })\n",
         tests: [
           'unit/compare: groups by equal root under the exact policy, whatever the numbers say',
         ],

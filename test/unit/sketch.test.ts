@@ -12,6 +12,7 @@ import {
   updateRootOf,
 } from '../../src/protocol/sketch.js'
 import { evidenceOf, isHonest, sketchMessage } from '../../src/protocol/sketch-message.js'
+import { commitmentOf } from '../../src/protocol/task.js'
 import { TENSOR_PROFILES, updateDistance } from '../../src/protocol/tensors.js'
 import { createSigner, seal } from '../../src/wire/envelope.js'
 import { sha256, toHex, utf8 } from '../../src/wire/ids.js'
@@ -67,6 +68,26 @@ describe('a claim about an update', () => {
       claimed(base, { step: 0.5 }),
     ].map((claim) => toHex(updateRootOf(claim)))
     assert.equal(new Set(roots).size, roots.length)
+  })
+
+  it('is bound by the commitment to the result', () => {
+    const result = {
+      taskId: '55'.repeat(32) as TaskId,
+      attempt: 1,
+      peer: createSigner(SEED).peerId,
+      outputRoot: SEED,
+      metrics: SEED,
+      salt: SEED,
+    }
+    const update = updateRootOf(claimed(base))
+    const other = updateRootOf(claimed(normal('other')))
+    const commitments = [
+      commitmentOf(result),
+      commitmentOf({ ...result, updateRoot: update }),
+      commitmentOf({ ...result, updateRoot: other }),
+    ].map(toHex)
+    assert.equal(new Set(commitments).size, 3)
+    assert.equal(toHex(commitmentOf({ ...result, updateRoot: new Uint8Array(0) })), commitments[0])
   })
 
   it('is the same however the numbers are cut into pieces', () => {
