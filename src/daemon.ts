@@ -124,6 +124,8 @@ export async function startDaemon(
     await chmod(join(config.home, folder), 0o700)
   }
 
+  const memory = new IdleMemory(clock)
+
   // Tools.
   const store = await Store.open(join(config.home, 'db'))
   const datastore = await openDatastore(join(config.home, 'peers'))
@@ -138,6 +140,7 @@ export async function startDaemon(
     announce: config.announce,
     bootstrap: config.bootstrap,
     datastore,
+    onBytes: (count) => memory.moved(count),
     records: {
       validate: (key, value) => {
         assertCapabilityRecord(network, key, value)
@@ -222,7 +225,6 @@ export async function startDaemon(
 
   // Books.
   const events = new Events(clock)
-  const memory = new IdleMemory(clock)
   const known = new KnownPeers(config.home, clock)
   await known.load()
   known.meet(self)

@@ -11,8 +11,15 @@ import type { ByteStream } from './transport.js'
 /** From here on zeroing costs more than it is worth. */
 const UNZEROED_BYTES = 16 * 1024
 
-/** Wraps a fresh stream; nothing else may read from it. */
-export function createByteStream(stream: Stream): ByteStream {
+/**
+ * Wraps a fresh stream; nothing else may read from it.
+ *
+ * @param onBytes - told how many came or went, as they do
+ */
+export function createByteStream(
+  stream: Stream,
+  onBytes: (count: number) => void = () => {},
+): ByteStream {
   const queue: Uint8Array[] = []
   let queuedBytes = 0
   let ended = false
@@ -35,6 +42,7 @@ export function createByteStream(stream: Stream): ByteStream {
     if (data instanceof Uint8Array) queue.push(data)
     else queue.push(...data)
     queuedBytes += data.byteLength
+    onBytes(data.byteLength)
     if (queuedBytes > NETWORK_LIMITS.streamQueueHighBytes && stream.readStatus === 'readable') {
       stream.pause()
     }
@@ -86,7 +94,9 @@ export function createByteStream(stream: Stream): ByteStream {
     async write(bytes) {
       try {
         for (let at = 0; at < bytes.length; at += NETWORK_LIMITS.streamWriteBytes) {
-          if (stream.send(bytes.subarray(at, at + NETWORK_LIMITS.streamWriteBytes))) continue
+          const part = bytes.subarray(at, at + NETWORK_LIMITS.streamWriteBytes)
+          onBytes(part.length)
+          if (stream.send(part)) continue
           await stream.onDrain({ signal: AbortSignal.timeout(NETWORK_LIMITS.streamDrainMs) })
         }
       } catch (error) {

@@ -15,6 +15,8 @@ export const BLOB_PROTOCOL = '/ctd/2/blob'
 export interface InboundStreamsOptions {
   readonly requestsPerSecondPerPeer: number
   readonly onWarning: (code: string, error: unknown) => void
+  /** Told how many bytes come or go over streams of blobs, as they do. */
+  readonly onBytes: ((count: number) => void) | undefined
 }
 
 export class InboundStreams {
@@ -22,6 +24,7 @@ export class InboundStreams {
   streamHandler: StreamHandler | undefined
   readonly #buckets: TokenBuckets
   readonly #onWarning: (code: string, error: unknown) => void
+  readonly #onBytes: ((count: number) => void) | undefined
   #requestsInFlight = 0
   #streamsInFlight = 0
 
@@ -29,6 +32,7 @@ export class InboundStreams {
     const perSecond = options.requestsPerSecondPerPeer
     this.#buckets = new TokenBuckets({ perSecond, burst: 4 * perSecond })
     this.#onWarning = options.onWarning
+    this.#onBytes = options.onBytes
   }
 
   /** Registers both protocols on a node; `stopping` ends what is being answered. */
@@ -76,7 +80,7 @@ export class InboundStreams {
       return stream.abort(new Error('not serving this stream'))
     }
     this.#streamsInFlight += 1
-    const bytes = createByteStream(stream)
+    const bytes = createByteStream(stream, this.#onBytes)
     try {
       await handler(bytes, peer)
       await bytes.close()

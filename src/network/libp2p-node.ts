@@ -45,6 +45,8 @@ export interface Libp2pTransportOptions {
   readonly datastore?: NetworkDatastore
   /** Told of failures that concern nobody in particular, such as a handler that threw. */
   readonly onWarning?: (code: string, error: unknown) => void
+  /** Told how many bytes come or go over streams of blobs, as they do. */
+  readonly onBytes?: (count: number) => void
 }
 
 interface Services extends Record<string, unknown> {

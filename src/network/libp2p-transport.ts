@@ -70,6 +70,7 @@ class Libp2pTransport implements Transport {
     this.#inbound = new InboundStreams({
       requestsPerSecondPerPeer: this.#preset.requestsPerSecondPerPeer,
       onWarning: (code, error) => this.#warn(code, error),
+      onBytes: options.onBytes,
     })
     this.#keeper = new PeerKeeper(
       {
@@ -151,7 +152,10 @@ class Libp2pTransport implements Transport {
   async openStream(peer: PeerId, signal: AbortSignal): Promise<ByteStream> {
     try {
       const limit = this.#limited(signal, NETWORK_LIMITS.dialMs)
-      return createByteStream(await this.#openProtocol(peer, BLOB_PROTOCOL, limit))
+      return createByteStream(
+        await this.#openProtocol(peer, BLOB_PROTOCOL, limit),
+        this.#options.onBytes,
+      )
     } catch (error) {
       throw unreachable(peer, error)
     }
