@@ -19,7 +19,7 @@ import { CtdError, errorCode, errorMessage } from '../src/errors.js'
 import { countContainers } from './container-count.js'
 import { CTD, LocalNetwork, jobEnded, until, watch } from './local-network.js'
 import type { LocalPeer } from './local-network.js'
-import { referenceAccuracy } from './reference.js'
+import { trainAlone } from './reference.js'
 import { setUp } from './setup.js'
 import { DemoStory } from './demo-story.js'
 
@@ -166,7 +166,7 @@ async function play(network: LocalNetwork, dir: string, signal: AbortSignal): Pr
   const containersStarted = counter.stop()
   say('\nTraining the same rows in one plain PyTorch loop, to compare ...')
   const manifest = await requester.client.get<JobView>(`/v1/jobs/${id}`)
-  const reference = await referenceAccuracy({
+  const reference = await trainAlone({
     dataset,
     dir: join(dir, 'reference'),
     model: values.model,
@@ -179,7 +179,7 @@ async function play(network: LocalNetwork, dir: string, signal: AbortSignal): Pr
     status: ended.status,
     accuracy: Number(ended.result?.['accuracy']),
     baselineAccuracy,
-    referenceAccuracy: reference,
+    referenceAccuracy: reference.correct / reference.n,
     hash: String(ended.result?.['hash']),
     peers: PEERS,
     tasks: manifest.tasksTotal,

@@ -1,4 +1,4 @@
-/** The plain PyTorch loop that the demo's result is measured against, in the same image. */
+/** One process that trains alone, in the same image: what the network's results are measured against. */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DockerRuntime } from '../src/container/docker-runtime.js'
@@ -7,8 +7,9 @@ import { runBuiltin } from '../src/training/builtin.js'
 import { canonicalJson } from '../src/training/canonical-json.js'
 import type { Json } from '../src/training/canonical-json.js'
 import { dataShapeOf } from '../src/training/data-shape.js'
-import { planTraining, referenceTask } from '../src/training/plan.js'
-import { DEFAULT_MAX_LENGTH } from '../src/training/presets.js'
+import { planTraining, referenceTask, synchronousTask } from '../src/training/plan.js'
+import type { TrainingPlan } from '../src/training/plan.js'
+import { defaultMaxLength } from '../src/training/presets.js'
 import { shardFileName, summariseDataset } from '../src/training/split.js'
 
 export interface ReferenceOptions {
@@ -17,33 +18,46 @@ export interface ReferenceOptions {
   readonly model: string
   readonly epochs: number
   readonly seed: string
+  readonly shards?: number
+  readonly batchSize?: number
+  readonly learningRate?: number
+  /**
+   * `plain`: one order of all rows, `batchSize` times `shards` of them a step. `synchronous`: what
+   * data-parallel workers compute, the mean of the gradients of each shard's next batch.
+   */
+  readonly loop?: 'plain' | 'synchronous'
   readonly signal: AbortSignal
 }
 
-const IMAGE = join(import.meta.dirname, '../.cache/images/image.json')
+/** What the evaluation counted, and what the training saw. */
+export interface ReferenceCounts {
+  readonly n: number
+  readonly correct: number
+  /** Loss of the evaluation set times 2^20. */
+  readonly nllFixed: number
+  readonly tokens: number
+  readonly steps: number
+}
 
-/** Accuracy of one process on the same split and the same number of optimiser steps. */
-export async function referenceAccuracy(options: ReferenceOptions): Promise<number> {
-  const { dataset, dir, model, epochs, seed, signal } = options
-  const summary = await summariseDataset(
-    { files: dataset, spoolPath: `${dir}.spool` },
-    { format: 'csv' },
-  )
-  const maxLength = DEFAULT_MAX_LENGTH
-  const plan = planTraining({ ...summary, model, epochs, seed, maxLength })
+const IMAGE = join(import.meta.dirname, '../.cache/images/image.json')
+const TRAIN_MS = 3600_000
+
+/** Trains alone on the same split, from the same first weights. @throws CtdError of the container */
+export async function trainAlone(options: ReferenceOptions): Promise<ReferenceCounts> {
+  const { dataset, dir, signal } = options
   await rm(dir, { recursive: true, force: true })
   await mkdir(dir, { recursive: true })
-  const split = join(dir, 'split')
-  const { shards, evalShards } = plan
-  const params = { shards, evalShards, maxLength, seed, format: 'csv' }
-  await runBuiltin('split@1', params, [{ name: 'dataset', path: dataset }], split)
-  const init = join(dir, 'init')
-  await runBuiltin('init@1', { model, ...dataShapeOf(summary), maxLength, seed }, [], init)
-  const task = referenceTask(plan)
+  const { plan, split, init } = await prepare(options, dir)
+  const task = options.loop === 'synchronous' ? synchronousTask(plan) : referenceTask(plan)
   await writeFile(join(dir, 'task.json'), canonicalJson(task as unknown as Json))
+  const shards = (prefix: 'train' | 'eval', count: number) =>
+    Array.from({ length: count }, (_, shard) => ({
+      name: shardFileName(prefix, shard),
+      path: join(split, shardFileName(prefix, shard)),
+    }))
   const runtime = new DockerRuntime()
   const spec = {
-    taskKey: `reference-${process.pid}`,
+    taskKey: `reference-${process.pid}-${options.loop ?? 'plain'}`,
     owner: 'reference',
     image: JSON.parse(await readFile(process.env['CTD_IMAGE'] ?? IMAGE, 'utf8')) as Parameters<
       DockerRuntime['hasImage']
@@ -53,21 +67,15 @@ export async function referenceAccuracy(options: ReferenceOptions): Promise<numb
     inputs: [
       { name: 'task.json', path: join(dir, 'task.json') },
       { name: 'weights.safetensors', path: join(init, 'weights.safetensors') },
-      ...Array.from({ length: shards }, (_, shard) => ({
-        name: shardFileName('train', shard),
-        path: join(split, shardFileName('train', shard)),
-      })),
-      ...Array.from({ length: evalShards }, (_, shard) => ({
-        name: shardFileName('eval', shard),
-        path: join(split, shardFileName('eval', shard)),
-      })),
+      ...shards('train', plan.shards),
+      ...shards('eval', plan.evalShards),
     ],
     workDir: join(dir, 'work'),
     memoryMiB: 2048,
     cpus: 1,
     pids: 256,
     outMiB: 64,
-    timeoutMs: 600_000,
+    timeoutMs: TRAIN_MS,
     gpuUuids: [],
     isolation: 'runc' as const,
   }
@@ -78,14 +86,34 @@ export async function referenceAccuracy(options: ReferenceOptions): Promise<numb
       signal,
     )
     if (outcome.status !== 'succeeded') {
-      throw new CtdError(outcome.code, `${outcome.reason}: ${outcome.logTail.slice(-400)}`)
+      const words = `${outcome.reason}: ${outcome.logTail.slice(-400)}`
+      throw new CtdError(outcome.code, `training alone on ${dataset}: ${words}`)
     }
-    const metrics = JSON.parse(await readFile(join(outcome.outDir, 'metrics.json'), 'utf8')) as {
-      readonly n: number
-      readonly correct: number
-    }
-    return metrics.correct / metrics.n
+    return JSON.parse(
+      await readFile(join(outcome.outDir, 'metrics.json'), 'utf8'),
+    ) as ReferenceCounts
   } finally {
     await runtime.release(spec)
   }
+}
+
+/** The split and the first weights, by the very programs that the network runs. */
+async function prepare(
+  options: ReferenceOptions,
+  dir: string,
+): Promise<{ readonly plan: TrainingPlan; readonly split: string; readonly init: string }> {
+  const { dataset, model, epochs, seed } = options
+  const { shards, batchSize, learningRate } = options
+  const maxLength = defaultMaxLength(model)
+  const source = { files: dataset, spoolPath: join(dir, 'summary') }
+  const summary = await summariseDataset(source, { model, maxLength })
+  const chosen = { shards, batchSize, learningRate }
+  const plan = planTraining({ ...summary, model, epochs, seed, maxLength, ...chosen })
+  const split = join(dir, 'split')
+  const counts = { shards: plan.shards, evalShards: plan.evalShards }
+  const params = { ...counts, maxLength, seed, format: summary.format, model }
+  await runBuiltin('split@1', params, [{ name: 'dataset', path: dataset }], split)
+  const init = join(dir, 'init')
+  await runBuiltin('init@1', { model, ...dataShapeOf(summary), maxLength, seed }, [], init)
+  return { plan, split, init }
 }

@@ -55,6 +55,7 @@ class Progress:
         self.total = total
         self.tokens = 0
         self.started = self.reported = time.monotonic()
+        self.latest: dict = {}
         self.write({"ev": "start", "total": total})
 
     def step(self, step: int, tokens: int, loss: float | None = None) -> None:
@@ -65,10 +66,13 @@ class Progress:
         self.reported = now
         speed = round(self.tokens / max(now - self.started, 1e-6))
         line = {"ev": "progress", "step": step, "total": self.total, "tokPerS": speed}
-        self.write(line if loss is None else line | {"loss": round(loss, 4)})
+        self.latest = line if loss is None else line | {"loss": round(loss, 4)}
+        self.write(self.latest)
 
     def done(self) -> None:
-        self.write({"ev": "done", "seconds": round(time.monotonic() - self.started, 3)})
+        """The last line again, with the seconds that all steps took together."""
+        seconds = round(time.monotonic() - self.started, 3)
+        self.write(self.latest | {"ev": "done", "seconds": seconds})
 
     def write(self, line: dict) -> None:
         if self.file:

@@ -301,6 +301,15 @@ export function referenceTask(plan: TrainingPlan) {
   } as const
 }
 
+/**
+ * `task.json` of what synchronous data-parallel workers compute, in one process: every step takes
+ * the mean gradient of all shards' next batches, which are those of the rounds.
+ */
+export function synchronousTask(plan: TrainingPlan) {
+  const { batchSize, seed } = plan
+  return { ...referenceTask(plan), batchSize, seed, synchronous: true } as const
+}
+
 export interface TrainingCost {
   readonly parameters: number
   /** Rows that pass forward and backward, all shards and epochs, one replica. */

@@ -15,6 +15,7 @@ import {
   evalTask,
   planTraining,
   referenceTask,
+  synchronousTask,
   trainTask,
   type TrainingPlan,
 } from '../../src/training/plan.js'
@@ -165,6 +166,30 @@ describe('the trainer in its image', { skip: SKIP, timeout: 900_000 }, () => {
       }),
     )
     assert.ok(reference.correct >= 0.9 * reference.n, JSON.stringify(reference))
+  })
+
+  test('takes in the synchronous loop the batches that the shards take', async () => {
+    const steps = 3
+    type Loop = Omit<ReturnType<typeof referenceTask>, 'seed'> & { readonly seed: string }
+    const counted = async (task: Loop, shards: readonly number[]) => {
+      const files = shards.map((shard) => `train-00${shard}.safetensors`)
+      const learningRates = task.learningRates.slice(0, steps)
+      const record = await run(
+        { ...task, steps, learningRates },
+        {
+          'weights.safetensors': 'round-0/weights.safetensors',
+          'eval-000.safetensors': 'data/eval-000.safetensors',
+          ...Object.fromEntries(files.map((file) => [file, `data/${file}`])),
+        },
+      )
+      return JSON.parse(await readFile(join(await succeeded(record), 'metrics.json'), 'utf8'))
+    }
+    const one = { ...plan, shards: 1 }
+    const alone = { ...referenceTask(one), seed: `${plan.seed}/0` }
+    assert.deepEqual(await counted(synchronousTask(one), [0]), await counted(alone, [0]))
+    const both = await counted(synchronousTask(plan), [0, 1])
+    assert.equal(both.steps, steps)
+    assert.notEqual(both.nllFixed, (await counted(synchronousTask(one), [1])).nllFixed)
   })
 
   test('writes an update of every parameter, with its scales', async () => {
