@@ -1,8 +1,9 @@
 /**
- * Measures. Figures, not tests: nothing here passes or fails.
+ * Measures. Only `training` knows promises, and ends with 1 where one is missed.
  *
  *   npm run bench [-- protocol] [options]    what a verified task and an idle daemon cost
  *   npm run bench -- bytes [options]         moving a file, beside other ways to move it
+ *   npm run bench -- training [options]      real models, beside what one process reaches alone
  *
  * The head of each `bench-NAME.ts` lists its options.
  */
@@ -15,6 +16,7 @@ interface Bench {
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   protocol: () => import('./bench-protocol.js'),
   bytes: () => import('./bench-bytes.js'),
+  training: () => import('./bench-training.js'),
 }
 
 const [first = '', ...rest] = process.argv.slice(2)

@@ -110,6 +110,8 @@ export interface NetworkOptions {
   readonly dir: string
   readonly network: string
   readonly image?: string
+  /** Command that starts the daemons' programs, such as one that changes the network namespace. */
+  readonly prefix?: readonly string[]
 }
 
 export class LocalNetwork {
@@ -155,7 +157,8 @@ export class LocalNetwork {
       ...(options.execute === false ? ['--no-execute'] : []),
     ]
     const log = createWriteStream(`${home}.log`, { flags: 'a' })
-    const child = spawn(process.execPath, args, {
+    const command = [...(this.#options.prefix ?? []), process.execPath, ...args]
+    const child = spawn(command[0] as string, command.slice(1), {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {

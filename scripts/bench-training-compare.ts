@@ -1,0 +1,226 @@
+/** One model on one dataset, trained alone, synchronously and by the network: loss and bytes. */
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { TrainRequest } from '../src/api/daemon-port.js'
+import { estimateCost, planTraining } from '../src/training/plan.js'
+import { defaultMaxLength } from '../src/training/presets.js'
+import { summariseDataset } from '../src/training/split.js'
+import { atLeast, atMost, median } from './bench-training-bounds.js'
+import type { TrainingBench } from './bench-training-bounds.js'
+import { corpus } from './bench-training-corpus.js'
+import { BenchNetwork, overheads } from './bench-training-ours.js'
+import type { JobFigures } from './bench-training-ours.js'
+import { trainAlone } from './reference.js'
+
+const exec = promisify(execFile)
+const ROOT = join(import.meta.dirname, '..')
+const MB = 1e6
+const SHARDS = 2
+
+/** What is promised. */
+const LOSS_RATIO_MAX = 1.02
+const UNIGRAM_RATIO_MAX = 0.75
+const BYTES_RATIO_MIN = 100
+
+type Chosen = Partial<Omit<TrainRequest, 'kind' | 'dataset' | 'model' | 'epochs' | 'seed'>>
+
+/** One model on one dataset, with what was found to suit each way of training it. */
+export interface Subject {
+  readonly name: 'lm' | 'classifier'
+  readonly model: string
+  readonly dataset: string
+  readonly epochs: number
+  readonly ours: Chosen
+  readonly synchronous: { readonly learningRate: number }
+  readonly alone: { readonly batchSize: number; readonly learningRate: number }
+}
+
+const LM_EPOCHS = 2
+
+export async function languageModel(bench: TrainingBench): Promise<Subject> {
+  return {
+    name: 'lm',
+    model: 'gpt-tiny',
+    dataset: await corpus(bench.dir, bench.options.tokens / LM_EPOCHS),
+    epochs: LM_EPOCHS,
+    // Of 2e-3 and 4e-3, one seed, half the tokens: rounds do better at the first (1.89 and 1.92),
+    // synchronous steps at the second (1.62 and 1.57).
+    ours: { learningRate: 2e-3, rounds: 8, broadcast: 'update' },
+    synchronous: { learningRate: 4e-3 },
+    alone: { batchSize: 8, learningRate: 2e-3 },
+  }
+}
+
+export async function classifier({ dir }: TrainingBench): Promise<Subject> {
+  const path = join(dir, 'languages.csv')
+  await exec(process.execPath, ['--import', 'tsx', join(ROOT, 'scripts/dataset.ts'), path], {
+    cwd: ROOT,
+  })
+  return {
+    name: 'classifier',
+    model: 'bert-tiny',
+    dataset: path,
+    epochs: 8,
+    ours: { learningRate: 1e-3, rounds: 4, broadcast: 'update' },
+    synchronous: { learningRate: 1e-3 },
+    alone: { batchSize: 16, learningRate: 1e-3 },
+  }
+}
+
+interface SeedFigures {
+  readonly seed: string
+  readonly alone: { readonly loss: number; readonly accuracy: number; readonly tokens: number }
+  readonly synchronous: SeedFigures['alone']
+  readonly ours: JobFigures
+}
+
+/** Quality and bytes of one model, seed by seed. */
+export async function compareWays(bench: TrainingBench, subject: Subject) {
+  const { options, say, bounds, dir } = bench
+  const plan = await planOf(subject)
+  const { parameters } = estimateCost(plan, { gflops: 1, replicas: 1 })
+  const rounds = plan.rounds.length
+  say(
+    `\n${subject.name}: ${subject.model}, ${parameters} parameters, ${plan.totalSteps} steps of ` +
+      `${SHARDS} shards x ${plan.batchSize} rows, ${rounds} rounds, ${options.executors} executors`,
+  )
+  const network = await BenchNetwork.start({
+    dir: join(dir, subject.name),
+    executors: options.executors,
+    onTearDown: (step) => bench.setup.onTearDown(step),
+  })
+  const seeds: SeedFigures[] = []
+  for (const seed of options.seeds) seeds.push(await runSeed(bench, subject, { network, seed }))
+  const gradientBytes = await measureSynchronousRound(bench, subject, network)
+  await network.stop()
+  const stepBytes = 4 * parameters * SHARDS
+  const mean = (of: (figures: SeedFigures) => number): number =>
+    seeds.reduce((sum, figures) => sum + of(figures), 0) / seeds.length
+  const tokens = mean(({ ours }) => ours.tokens)
+  const summary = {
+    model: subject.model,
+    parameters,
+    steps: plan.totalSteps,
+    rounds,
+    executors: options.executors,
+    tokens,
+    loss: {
+      unigram: mean(({ ours }) => ours.baselineLoss),
+      alone: mean(({ alone }) => alone.loss),
+      synchronous: mean(({ synchronous }) => synchronous.loss),
+      ours: mean(({ ours }) => ours.loss),
+    },
+    accuracy: {
+      alone: mean(({ alone }) => alone.accuracy),
+      synchronous: mean(({ synchronous }) => synchronous.accuracy),
+      ours: mean(({ ours }) => ours.accuracy ?? 0),
+    },
+    bytesPerToken: {
+      synchronous: (stepBytes * plan.totalSteps) / tokens,
+      ours: mean(({ ours }) => ours.bytes) / tokens,
+    },
+    bytesPerRound: median(seeds.flatMap(({ ours }) => ours.rounds.map(({ bytes }) => bytes))),
+    overheadSecondsPerRound: median(seeds.flatMap(({ ours }) => overheads(ours))),
+    synchronousRound: { formulaBytes: stepBytes, measuredBytes: gradientBytes },
+    seeds,
+  }
+  const { loss, bytesPerToken } = summary
+  bounds.push(
+    atMost(`${subject.name}: loss by synchronous`, loss.ours / loss.synchronous, LOSS_RATIO_MAX),
+    atMost(`${subject.name}: loss by unigram`, loss.ours / loss.unigram, UNIGRAM_RATIO_MAX),
+    atLeast(
+      `${subject.name}: fewer bytes a token than synchronous`,
+      bytesPerToken.synchronous / bytesPerToken.ours,
+      BYTES_RATIO_MIN,
+    ),
+    // Else the formula would flatter us: our own rounds of one step move at least that much.
+    atLeast(`${subject.name}: measured round of H = 1 by formula`, gradientBytes / stepBytes, 1),
+  )
+  return summary
+}
+
+async function planOf(subject: Subject) {
+  const { model, epochs } = subject
+  const maxLength = defaultMaxLength(model)
+  const source = { files: subject.dataset, spoolPath: `${subject.dataset}.spool` }
+  const summary = await summariseDataset(source, { model, maxLength })
+  const { rounds } = subject.ours
+  const chosen = { shards: SHARDS, ...(rounds === undefined ? {} : { rounds }) }
+  return planTraining({ ...summary, model, epochs, seed: '', maxLength, ...chosen })
+}
+
+async function runSeed(
+  { dir, setup, say }: TrainingBench,
+  subject: Subject,
+  { network, seed }: { readonly network: BenchNetwork; readonly seed: string },
+): Promise<SeedFigures> {
+  const { model, epochs } = subject
+  const given = { dataset: subject.dataset, model, epochs, seed }
+  const alone = async (loop: 'plain' | 'synchronous', chosen: object) => {
+    const counts = await trainAlone({
+      ...given,
+      dir: join(dir, `${subject.name}-${loop}`),
+      loop,
+      ...chosen,
+      signal: setup.signal,
+    })
+    const { n, correct, nllFixed, tokens } = counts
+    return { loss: nllFixed / 2 ** 20 / n, accuracy: correct / n, tokens }
+  }
+  const ours = await network.train({
+    model,
+    epochs,
+    seed,
+    dataset: subject.dataset,
+    shards: SHARDS,
+    ...subject.ours,
+  })
+  const [synchronous, plain] = [
+    await alone('synchronous', { shards: SHARDS, ...subject.synchronous }),
+    await alone('plain', { shards: 1, ...subject.alone }),
+  ]
+  const shown = [plain.loss, synchronous.loss, ours.loss].map((loss) => loss.toFixed(4))
+  say(
+    `  ${seed}: loss alone ${shown[0]}, synchronous ${shown[1]}, ours ${shown[2]}; ` +
+      `${(ours.bytes / MB).toFixed(2)} MB, ${roundMb(ours)} a round, ${ours.wallSeconds.toFixed(0)} s, ` +
+      `${ours.trainReplicas} replicas of ${ours.trainTasks} training tasks`,
+  )
+  return { seed, alone: plain, synchronous, ours }
+}
+
+function roundMb({ rounds }: JobFigures): string {
+  return (median(rounds.map(({ bytes }) => bytes)) / MB).toFixed(2)
+}
+
+/** Bytes of one round of one step of ours: fp32 gradients, AdamW at the aggregator. */
+async function measureSynchronousRound(
+  { dir, say }: TrainingBench,
+  subject: Subject,
+  network: BenchNetwork,
+): Promise<number> {
+  const isTable = subject.dataset.endsWith('.csv')
+  const path = join(dir, `short-${subject.name}.${isTable ? 'csv' : 'txt'}`)
+  const text = await readFile(subject.dataset, 'utf8')
+  const short = isTable ? everyLine(text, 80) : text.slice(0, 80 * 64 + 1)
+  await writeFile(path, short)
+  const { rounds } = await network.train({
+    model: subject.model,
+    dataset: path,
+    epochs: 1,
+    seed: 'synchronous',
+    shards: SHARDS,
+    sync: true,
+  })
+  const bytes = median(rounds.map((round) => round.bytes))
+  say(`  a round of one step with fp32 gradients: ${(bytes / MB).toFixed(2)} MB`)
+  return bytes
+}
+
+/** So many lines of a table, evenly spread, after its header. */
+function everyLine(text: string, wanted: number): string {
+  const [header = '', ...lines] = text.trim().split('\r\n')
+  const step = Math.floor(lines.length / wanted)
+  return [header, ...lines.filter((_, i) => i % step === 0)].join('\r\n')
+}
