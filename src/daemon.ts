@@ -12,12 +12,14 @@ import { nodeView, peerViews } from './api/node-view.js'
 import { reputationView } from './api/reputation-view.js'
 import { createApiServer } from './api/server.js'
 import { adoptFile } from './blob/adopt.js'
+import { askHolding } from './blob/ask-holding.js'
 import { BlobServer } from './blob/blob-server.js'
 import { BlobStore } from './blob/blob-store.js'
 import { BlobTransfer } from './blob/blob-transfer.js'
 import { addFolder, folderFiles, readFolder, writeFolder } from './blob/folder.js'
 import { Pins } from './blob/pins.js'
 import { ProviderRecords } from './blob/provider-records.js'
+import { ProviderStandings } from './blob/provider-standing.js'
 import { Scrubber } from './blob/scrubber.js'
 import { systemClock } from './clock.js'
 import type { Clock } from './clock.js'
@@ -32,6 +34,7 @@ import { CtdError, errorCode, errorMessage } from './errors.js'
 import { Events } from './events.js'
 import { createExecute } from './executor/execute.js'
 import { Executor } from './executor/executor.js'
+import { decodeFetch, encodeFetch } from './executor/fetch-state.js'
 import { JobBlobs } from './executor/job-blobs.js'
 import { Hardware } from './executor/offering.js'
 import { ReplicaLogs } from './executor/replica-logs.js'
@@ -45,7 +48,7 @@ import type { Transport } from './network/transport.js'
 import { sealFault } from './protocol/fault.js'
 import { isEnded } from './protocol/job-step.js'
 import { metricsIn } from './protocol/job.js'
-import { artifactsOf } from './protocol/selection.js'
+import { artifactsOf, mayBeArtifact } from './protocol/selection.js'
 import { deriveVrfSecret } from './protocol/vrf.js'
 import { OutputUpdates } from './requester/output-updates.js'
 import { OwnBlobs } from './requester/own-blobs.js'
@@ -190,13 +193,30 @@ export async function startDaemon(
       onRot: (digest) => void scrubber.suspect(digest),
     },
   )
+  const blobLog = log('blob')
+  const standings = new ProviderStandings({
+    clock,
+    ledger: {
+      put: (peer, text) => store.put('provider', peer, text),
+      delete: (peer) => store.delete('provider', peer),
+      list: (limit) => store.list('provider', limit),
+    },
+    onUnwritten: (error) => {
+      blobLog.warn({ detail: errorMessage(error) }, 'the standing of a provider is not kept')
+    },
+  })
+  await standings.load()
   const transfer = new BlobTransfer(
-    { store: blobs, transport },
+    { store: blobs, transport, standings },
     {
       maxDownloadBytesPerSecond: bytesPerSecond(config.downloadMiBps),
       onFault: ({ digest, peer, fault, reason }) => {
-        events.emit('blob:refused', { digest, peer, fault, reason })
-        log('blob').warn({ digest, peer, fault, reason }, 'a peer was of no use for a blob')
+        const { standing } = standings.get(peer)
+        events.emit('blob:refused', { digest, peer, fault, reason, standing })
+        blobLog.warn({ digest, peer, fault, reason, standing }, 'a peer was of no use for a blob')
+      },
+      onPiece: ({ digest, index, peer, isNew }) => {
+        blobLog.debug({ digest, piece: index, peer, isNew }, 'a piece was verified')
       },
     },
   )
@@ -346,11 +366,22 @@ export async function startDaemon(
   })
   const jobBlobs = new JobBlobs({
     clock,
-    release: (jobId, holder) => {
-      blobs.release(holder)
-      inbox.letGo(jobId)
+    log: log('executor'),
+    blobs,
+    filesOf: async (root) => ((await folderFiles(blobs, root)) ?? []).map(({ digest }) => digest),
+    ledger: {
+      put: (key, text) => store.put('output', key, text),
+      delete: (key) => store.delete('output', key),
+      list: (limit) => store.list('output', limit),
     },
+    provide: (digest) => records.provide(digest),
+    withdraw: (digest) => {
+      // What its owner pinned is still offered.
+      if (pins.get(digest) === undefined) void records.withdraw(digest)
+    },
+    onReleased: (jobId) => inbox.letGo(jobId),
   })
+  await jobBlobs.load()
 
   const updates = new OutputUpdates({ blobs, transfer })
 
@@ -425,12 +456,13 @@ export async function startDaemon(
   )
 
   /** The DHT's, and whoever is connected: each says at once whether it has the blob. */
-  const providersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> => {
-    if (blobs.has(digest)) return []
+  const holdersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> => {
     const patience = AbortSignal.any([signal, AbortSignal.timeout(HOLDER_MS)])
     const found = await transport.findProviders(digest, patience).catch(() => [])
     return [...new Set([...found, ...transport.connectedPeers()])].filter((peer) => peer !== self)
   }
+  const providersOf = async (digest: Digest, signal: AbortSignal): Promise<PeerId[]> =>
+    blobs.has(digest) ? [] : holdersOf(digest, signal)
 
   const hardware = new Hardware(
     {
@@ -478,9 +510,12 @@ export async function startDaemon(
         void inbox.receive(bytes, from)
       },
       heartbeat: async (replica, steward) => {
-        const { step, total, note } = replica.progress
+        const { fetch, ...progress } = replica.progress
         const { taskId } = replica.options
-        const beat = { taskId: fromHex(taskId), phase: replica.phase, step, total, note }
+        const beat = {
+          ...{ taskId: fromHex(taskId), phase: replica.phase, ...progress },
+          ...(fetch && replica.phase === 'fetching' && { fetch: encodeFetch(fetch) }),
+        }
         const { bytes } = seal(network, 'heartbeat', beat, signer)
         const answer = await courier.ask(steward, 'heartbeat', bytes)
         return { isAwaited: answer[0] === 1, missed: Bundle.decode(answer.subarray(1)).envelopes }
@@ -493,6 +528,15 @@ export async function startDaemon(
           addFolder: (dir, signal, holder) => addFolder(blobs, dir, { signal, holder }),
           writeFolder: (digest, dir) => writeFolder(blobs, digest, dir, { link: true }),
           findProviders: providersOf,
+          findHolders: holdersOf,
+          askHolding: (peer, digest, signal) => askHolding(transport, { peer, digest }, signal),
+          filesOf: (digest) => readFolder(blobs, digest),
+          onFetched: (jobId, digests) => jobBlobs.onFetched(jobId, digests),
+          onOutput: ({ options: { jobId, slot } }, root) => {
+            const plan = inbox.record(jobId)?.plan
+            const isArtifact = plan !== undefined && mayBeArtifact(plan, slot)
+            return jobBlobs.keep(jobId, root, isArtifact)
+          },
           holderOf: (jobId) => {
             inbox.hold(jobId)
             return jobBlobs.holderOf(jobId)
@@ -613,10 +657,12 @@ export async function startDaemon(
         const record = inbox.recordOf(taskId)
         const runner = record === undefined ? undefined : requester.runner(record.jobId)
         const { phase, step, total, note } = message
+        const fetch = message.fetch && { fetch: decodeFetch(message.fetch) }
         const isAwaited = runner?.onHeartbeat(taskId, author) ?? false
         if (isAwaited) {
-          beats.set(`${taskId}/${author}`, { phase, step, total, note })
-          events.emit('task:progressed', { jobId: record?.jobId, peer: author, phase, step, total })
+          beats.set(`${taskId}/${author}`, { phase, step, total, note, ...fetch })
+          const { jobId } = record ?? {}
+          events.emit('task:progressed', { jobId, peer: author, phase, step, total, ...fetch })
         }
         const tail = runner?.tailOf(taskId) ?? []
         return { isAwaited, missed: tail.map(({ bytes }) => bytes) }
@@ -736,10 +782,11 @@ export async function startDaemon(
     },
     peers: async () => {
       await announcer.refresh(AbortSignal.timeout(HOLDER_MS))
-      return peerViews({ self, capabilities, reputation, connected: transport.connectedPeers() })
+      const connected = transport.connectedPeers()
+      return peerViews({ self, capabilities, reputation, standings, connected })
     },
     evidence: (roots) => evidenceFile({ network, reputation, archive, faults }, roots),
-    reputation: (peer, atMs) => reputationView({ reputation, faults }, peer, atMs),
+    reputation: (peer, atMs) => reputationView({ reputation, faults, standings }, peer, atMs),
     node: () =>
       nodeView({
         config,
@@ -822,6 +869,7 @@ export async function startDaemon(
         ), // No engine: nothing runs.
         inTime('network', transport.stop()),
         inTime('known peers', known.stop()),
+        inTime('standings of providers', standings.stop()),
       ])
       await Promise.all([
         inTime('peer store', datastore.close()),

@@ -1,11 +1,30 @@
 /** The short answers of the three plain endpoints, as functions of a job's state. */
 import { CtdError } from '../errors.js'
-import type { JobView } from './daemon-port.js'
+import type { FetchView, JobView } from './daemon-port.js'
 
-/** The job without its tasks and curve: what `GET /job-status` says. */
-export function jobStatus(job: JobView): Omit<JobView, 'tasks' | 'curve' | 'result' | 'requester'> {
+/** What an executor fetches for a task, and how far it is. */
+export interface FetchingView extends FetchView {
+  readonly task: string
+  readonly peer: string
+}
+
+type JobStatus = Omit<JobView, 'tasks' | 'curve' | 'result' | 'requester'>
+
+/** The job without its tasks and curve, but with what is being fetched: `GET /job-status`. */
+export function jobStatus(
+  job: JobView,
+): JobStatus & { readonly fetching: readonly FetchingView[] } {
   const { tasks: _tasks, curve: _curve, result: _result, requester: _requester, ...status } = job
-  return status
+  return { ...status, fetching: fetchingOf(job) }
+}
+
+/** Every fetch of a job's executors that is under way. */
+export function fetchingOf({ tasks }: Pick<JobView, 'tasks'>): readonly FetchingView[] {
+  return tasks.flatMap(({ name, replicas }) =>
+    replicas.flatMap(({ peer, phase, fetch }) =>
+      fetch === undefined || phase !== 'fetching' ? [] : [{ task: name, peer, ...fetch }],
+    ),
+  )
 }
 
 /**

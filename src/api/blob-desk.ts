@@ -340,6 +340,8 @@ function holderWords(holder: string): string {
       return `your job ${id.slice(0, 12)}`
     case 'executor':
       return `a task of job ${id.slice(0, 12)}`
+    case 'result':
+      return `the result of job ${id.slice(0, 12)}`
     case 'image':
       return `the image ${id}`
     case 'submission':

@@ -86,6 +86,25 @@ export interface ReplicaView {
   readonly step?: number
   readonly total?: number
   readonly note?: string
+  /** Present while it fetches what the task needs. */
+  readonly fetch?: FetchView
+}
+
+/** How far an executor is with an input or the image of its task. */
+export interface FetchView {
+  /** Name of the input, `image`, or what is waited for. */
+  readonly what: string
+  readonly doneBytes: number
+  /** 0 until it is known. */
+  readonly totalBytes: number
+  readonly bytesPerSecond: number
+  readonly etaMs: number | null
+  readonly sources: ReadonlyArray<{
+    readonly peer: string
+    readonly bytes: number
+    /** connecting | fetching | waiting, or why it was left. */
+    readonly state: string
+  }>
 }
 
 export interface TaskView {
@@ -121,6 +140,19 @@ export interface JobView {
   readonly curve: ReadonlyArray<Readonly<Record<string, number>>>
 }
 
+/** How a peer has served blobs to this one: its own experience, no evidence for others. */
+export interface ServingView {
+  /** 1 for a peer against which nothing is known, falling towards 0. */
+  readonly standing: number
+  readonly servedBytes: number
+  readonly faults: number
+  /** corrupt | malformed | stalled | slow | too-large, or empty. */
+  readonly lastFault: string
+  readonly lastFaultMs: number | null
+  /** Until when it is asked for nothing. */
+  readonly avoidedUntilMs: number | null
+}
+
 export interface PeerView {
   readonly peer: string
   readonly connected: boolean
@@ -147,6 +179,7 @@ export interface PeerView {
   readonly dissents: number
   readonly established: boolean
   readonly excluded: boolean
+  readonly serving: ServingView
 }
 
 /** One receipt's part in a score. */
@@ -192,6 +225,7 @@ export interface ReputationView {
     readonly first: string
     readonly second: string
   } | null
+  readonly serving: ServingView
   /** How many receipts this peer knows, and the root of all evidence. */
   readonly receipts: number
   readonly root: string

@@ -8,6 +8,7 @@ import type { Opened } from '../wire/envelope.js'
 import { peerIdFromPublicKey } from '../wire/ids.js'
 import type { PeerId } from '../wire/ids.js'
 import { estimateCost } from '../training/plan.js'
+import type { ReplicaFetch } from '../executor/fetch-state.js'
 import type { JobView, ReplicaView, TaskView } from './daemon-port.js'
 
 /** The last heartbeat of an executor. */
@@ -16,6 +17,7 @@ export interface Beat {
   readonly step: number
   readonly total: number
   readonly note: string
+  readonly fetch?: ReplicaFetch
 }
 
 export interface JobViewSource {

@@ -1,6 +1,7 @@
 /** What people see of this daemon and of the peers it knows. */
 import type { BlobStore } from '../blob/blob-store.js'
 import type { Pins } from '../blob/pins.js'
+import type { ProviderStandings } from '../blob/provider-standing.js'
 import type { Config } from '../config.js'
 import type { Executor } from '../executor/executor.js'
 import type { Hardware } from '../executor/offering.js'
@@ -17,10 +18,12 @@ export interface PeerSources {
   readonly self: PeerId
   readonly capabilities: CapabilityBook
   readonly reputation: ReputationBook
+  readonly standings: ProviderStandings
   readonly connected: readonly PeerId[]
 }
 
-export function peerViews({ self, capabilities, reputation, connected }: PeerSources): PeerView[] {
+export function peerViews(sources: PeerSources): PeerView[] {
+  const { self, capabilities, reputation, standings, connected } = sources
   const known = [...capabilities.all()].map((record) => record.author)
   return [...new Set([self, ...known, ...connected])].map((peer) => {
     const record = capabilities.get(peer)?.message
@@ -51,6 +54,7 @@ export function peerViews({ self, capabilities, reputation, connected }: PeerSou
         .length,
       established: score.established,
       excluded: score.excluded,
+      serving: standings.get(peer),
     }
   })
 }

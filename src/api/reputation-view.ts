@@ -1,4 +1,5 @@
 /** What people see of a peer's reputation: the score, its parts, and the evidence behind them. */
+import type { ProviderStandings } from '../blob/provider-standing.js'
 import type { PeerId } from '../wire/ids.js'
 import { toHex } from '../wire/ids.js'
 import type { FaultBook } from '../witness/fault-book.js'
@@ -14,10 +15,11 @@ const EVIDENCE_MAX = 500
 interface Sources {
   readonly reputation: ReputationBook
   readonly faults: FaultBook
+  readonly standings: ProviderStandings
 }
 
 export function reputationView(
-  { reputation, faults }: Sources,
+  { reputation, faults, standings }: Sources,
   peer: PeerId,
   atMs: number,
 ): ReputationView {
@@ -43,6 +45,7 @@ export function reputationView(
       return [{ kind, accepted, wrongs, speed: speedPpm / PPM }]
     }),
     fault: faults.get(peer) ?? null,
+    serving: standings.get(peer),
     receipts: reputation.size,
     root: toHex(reputation.root()),
     evidence: evidence

@@ -149,7 +149,16 @@ export const acceptedSchema = z.looseObject({
 
 export const resumedSchema = z.looseObject({ id: z.string(), round: z.int() })
 
-export const jobStatusSchema = z.looseObject({
+const fetchSchema = z.looseObject({
+  what: z.string(),
+  doneBytes: z.number(),
+  totalBytes: z.number(),
+  bytesPerSecond: z.number(),
+  etaMs: z.number().nullable(),
+  sources: z.array(z.looseObject({ peer: z.string(), bytes: z.number(), state: z.string() })),
+})
+
+const jobFields = {
   id: z.string(),
   status: jobState,
   progress: z.number().min(0).max(1),
@@ -162,6 +171,12 @@ export const jobStatusSchema = z.looseObject({
   createdMs: z.number(),
   endedMs: z.number().nullable(),
   estimate: z.string(),
+}
+
+export const jobStatusSchema = z.looseObject({
+  ...jobFields,
+  /** What its executors fetch at the moment. */
+  fetching: z.array(fetchSchema.extend({ task: z.string(), peer: z.string() })),
 })
 
 export const resultsSchema = z.looseObject({
@@ -171,7 +186,7 @@ export const resultsSchema = z.looseObject({
 })
 
 export const jobSchema = z.looseObject({
-  ...jobStatusSchema.shape,
+  ...jobFields,
   requester: z.string(),
   tasks: z.array(
     z.looseObject({
@@ -179,7 +194,9 @@ export const jobSchema = z.looseObject({
       slot: z.int(),
       name: z.string(),
       state: z.string(),
-      replicas: z.array(z.looseObject({ peer: z.string(), phase: z.string() })),
+      replicas: z.array(
+        z.looseObject({ peer: z.string(), phase: z.string(), fetch: fetchSchema.optional() }),
+      ),
     }),
   ),
   result: z.record(z.string(), z.unknown()).nullable(),
@@ -197,6 +214,14 @@ export const logLineSchema = z.looseObject({
   task: z.string(),
   text: z.string(),
 })
+const servingSchema = z.looseObject({
+  standing: z.number(),
+  servedBytes: z.number(),
+  faults: z.int(),
+  lastFault: z.string(),
+  lastFaultMs: z.number().nullable(),
+  avoidedUntilMs: z.number().nullable(),
+})
 export const peerSchema = z.looseObject({
   peer: z.string(),
   connected: z.boolean(),
@@ -205,6 +230,7 @@ export const peerSchema = z.looseObject({
   reliability: z.number(),
   established: z.boolean(),
   excluded: z.boolean(),
+  serving: servingSchema,
 })
 export const peerParamsSchema = z.strictObject({
   peer: z.string().regex(/^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/, 'must be a peer id'),
@@ -222,6 +248,7 @@ export const reputationSchema = z.looseObject({
   speed: z.number(),
   credit: z.number(),
   failure: z.number(),
+  serving: servingSchema,
   receipts: z.int(),
   root: z.string(),
   evidence: z.array(

@@ -3,6 +3,7 @@
  * peer that lies, stalls or leaves is named in the result and its pieces are asked of others; what
  * was verified survives a crash, is not fetched again, and is served to others meanwhile.
  */
+import { systemClock } from '../clock.js'
 import { CtdError } from '../errors.js'
 import { FOLDER_LIMITS } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -11,15 +12,15 @@ import type { Transport } from '../network/transport.js'
 import { BandwidthLimiter } from './bandwidth-limiter.js'
 import type { BlobStore } from './blob-store.js'
 import { SwarmFetch } from './fetch.js'
-import type { FetchOptions, FetchResult, Providers } from './fetch.js'
+import type { CamePiece, FetchOptions, FetchResult, Providers } from './fetch.js'
 import { assertNotAborted, tooLarge } from './fetch-failure.js'
 import { RateMeter } from './fetch-progress.js'
 import type { FetchSource } from './fetch-progress.js'
 import { readFolder } from './folder.js'
 import { BLOB_LIMITS } from './limits.js'
-import { FaultyPeers } from './peer-fault.js'
 import type { BlobFault } from './peer-fault.js'
 import type { PeerFetch } from './peer-fetch.js'
+import { ProviderStandings } from './provider-standing.js'
 import { Turns } from './turns.js'
 
 export type { FetchOptions, FetchResult, Providers } from './fetch.js'
@@ -29,6 +30,8 @@ export type { BlobFault } from './peer-fault.js'
 export interface BlobTransferComponents {
   readonly store: BlobStore
   readonly transport: Pick<Transport, 'openStream'>
+  /** What is remembered of providers; of this process alone where absent. */
+  readonly standings?: ProviderStandings
 }
 
 export interface BlobTransferOptions {
@@ -42,6 +45,8 @@ export interface BlobTransferOptions {
   readonly retryMs?: number
   /** Told of every failure of a peer; of wrong bytes with what shows it. */
   readonly onFault?: (fault: BlobFault) => void
+  /** Told of every piece that came and was right. */
+  readonly onPiece?: (piece: CamePiece) => void
 }
 
 export class BlobTransfer {
@@ -49,7 +54,7 @@ export class BlobTransfer {
   readonly #transport: Pick<Transport, 'openStream'>
   readonly #options: BlobTransferOptions
   readonly #download: BandwidthLimiter
-  readonly #faulty = new FaultyPeers()
+  readonly #standings: ProviderStandings
   readonly #running = new Map<Digest, { swarm: SwarmFetch; ended: Promise<unknown> }>()
   readonly #fetches = new Turns(BLOB_LIMITS.fetchesAtOnce)
   /** Keep below the streams that one connection may have open, and what all may fill. */
@@ -59,6 +64,7 @@ export class BlobTransfer {
   constructor(components: BlobTransferComponents, options: BlobTransferOptions = {}) {
     this.#store = components.store
     this.#transport = components.transport
+    this.#standings = components.standings ?? new ProviderStandings({ clock: systemClock })
     this.#options = options
     this.#download = new BandwidthLimiter(options.maxDownloadBytesPerSecond ?? Infinity)
   }
@@ -88,10 +94,11 @@ export class BlobTransfer {
       digest,
       {
         store: this.#store,
-        faulty: this.#faulty,
+        standings: this.#standings,
         runPeer: (source, signal) => this.#runPeer(source, signal),
         mayAsk: (bytes, signal) => this.#download.take(bytes, flow, signal),
         onFault: this.#options.onFault ?? (() => {}),
+        onPiece: this.#options.onPiece ?? (() => {}),
       },
       {
         ...options,

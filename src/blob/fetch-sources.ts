@@ -2,7 +2,8 @@
 import type { PeerId } from '../wire/ids.js'
 import type { FetchSource } from './fetch-progress.js'
 import { BLOB_LIMITS } from './limits.js'
-import type { FaultyPeers, PeerFault, PeerFaultError } from './peer-fault.js'
+import type { PeerFault, PeerFaultError } from './peer-fault.js'
+import type { ProviderStandings } from './provider-standing.js'
 import type { PeerFetch } from './peer-fetch.js'
 
 export interface PeerShare {
@@ -32,12 +33,12 @@ export interface SourcesOptions {
 }
 
 export class Sources {
-  readonly #faulty: FaultyPeers
+  readonly #standings: ProviderStandings
   readonly #options: SourcesOptions
   readonly #sources = new Map<PeerId, Source>()
 
-  constructor(faulty: FaultyPeers, options: SourcesOptions) {
-    this.#faulty = faulty
+  constructor(standings: ProviderStandings, options: SourcesOptions) {
+    this.#standings = standings
     this.#options = options
   }
 
@@ -50,9 +51,9 @@ export class Sources {
     if (this.#sources.has(peer)) return false
     if (this.#sources.size >= BLOB_LIMITS.providersPerFetch && !this.#forgetWorst()) return false
     const source: Source = { peer, bytes: 0, failures: 0, readyAtMs: 0 }
-    if (this.#faulty.isCorrupt(peer)) {
+    if (this.#standings.isAvoided(peer)) {
       source.fault = 'corrupt'
-      source.reason = 'it sent wrong bytes within the last hour'
+      source.reason = 'it sent wrong bytes of late'
     }
     this.#sources.set(peer, source)
     return true
@@ -86,7 +87,7 @@ export class Sources {
   onPiece(source: Source, bytes: number): void {
     source.bytes += bytes
     source.failures = 0
-    this.#faulty.onPiece(source.peer)
+    this.#standings.onPiece(source.peer, bytes)
   }
 
   onFault(source: Source, { fault, message: reason }: PeerFaultError): void {
@@ -96,7 +97,7 @@ export class Sources {
     const firstMs = fault === 'slow' ? BLOB_LIMITS.slowRetryMs : this.#options.retryMs
     const waitMs = Math.min(BLOB_LIMITS.retryMaxMs, firstMs * 2 ** (source.failures - 1))
     source.readyAtMs = performance.now() + waitMs
-    this.#faulty.onFault(source.peer, fault)
+    this.#standings.onFault(source.peer, fault)
   }
 
   /** True where nobody is asked or worth asking again. */
@@ -123,7 +124,7 @@ export class Sources {
   }
 
   #failuresOf({ peer, failures }: Source): number {
-    return failures + this.#faulty.stallsOf(peer)
+    return failures + this.#standings.burdenOf(peer)
   }
 
   /**

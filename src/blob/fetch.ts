@@ -17,10 +17,11 @@ import { pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
 import type { PartialBlob } from './partial-blob.js'
 import { PeerFaultError } from './peer-fault.js'
-import type { BlobFault, FaultyPeers } from './peer-fault.js'
+import type { BlobFault } from './peer-fault.js'
 import { PeerFetch } from './peer-fetch.js'
 import type { FetchHost, FetchTarget } from './peer-fetch.js'
 import { PieceSchedule } from './piece-schedule.js'
+import type { ProviderStandings } from './provider-standing.js'
 
 /** Peers said to have a blob; those of an asynchronous source join while the fetch runs. */
 export type Providers = Iterable<PeerId> | AsyncIterable<PeerId>
@@ -53,11 +54,22 @@ export interface FetchResult {
 /** What a fetch needs of the rest of the room. */
 export interface SwarmComponents {
   readonly store: BlobStore
-  readonly faulty: FaultyPeers
+  readonly standings: ProviderStandings
   /** Runs a peer's stream when there is room for one more. */
   readonly runPeer: (source: PeerFetch, signal: AbortSignal) => Promise<void>
   readonly mayAsk: (bytes: number, signal: AbortSignal) => Promise<void>
   readonly onFault: (fault: BlobFault) => void
+  readonly onPiece: (piece: CamePiece) => void
+}
+
+/** A piece that came and was right. */
+export interface CamePiece {
+  readonly digest: Digest
+  readonly index: number
+  readonly peer: PeerId
+  readonly sizeBytes: number
+  /** False for one that another peer had brought first: both were asked at the end. */
+  readonly isNew: boolean
 }
 
 export interface SwarmOptions extends FetchOptions {
@@ -100,7 +112,7 @@ export class SwarmFetch implements FetchHost {
     this.stallMs = options.stallMs
     this.#components = components
     this.#options = options
-    this.#sources = new Sources(components.faulty, {
+    this.#sources = new Sources(components.standings, {
       retryMs: options.retryMs,
       isPatient: options.findMore !== undefined,
     })
@@ -160,10 +172,20 @@ export class SwarmFetch implements FetchHost {
   async onPiece(from: PeerFetch, index: number, parts: readonly Uint8Array[]): Promise<void> {
     const target = this.#target
     const source = this.#sources.get(from.peer)
-    if (target === undefined || source === undefined || target.partial.has(index)) return
-    await target.partial.write(index, parts)
-    if (!target.schedule.done(index)) return
+    if (target === undefined || source === undefined) return
+    const { digest } = this
     const bytes = pieceBytesOf(target.manifest, index)
+    const came = { digest, index, peer: from.peer, sizeBytes: bytes }
+    if (target.partial.has(index)) {
+      this.#components.onPiece({ ...came, isNew: false })
+      return
+    }
+    await target.partial.write(index, parts)
+    if (!target.schedule.done(index)) {
+      this.#components.onPiece({ ...came, isNew: false })
+      return
+    }
+    this.#components.onPiece({ ...came, isNew: true })
     this.#sources.onPiece(source, bytes)
     this.#fetchedBytes += bytes
     this.#doneBytes += bytes

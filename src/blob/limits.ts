@@ -40,7 +40,9 @@ export const BLOB_LIMITS = {
   progressMs: 250,
   /** For how long a peer that sent wrong bytes is asked for nothing. */
   corruptMs: 3600 * 1000,
-  /** Peers whose faults are remembered. */
+  /** In which what speaks against a peer weighs half as much. */
+  standingHalfMs: 24 * 3600 * 1000,
+  /** Peers whose standing as providers is remembered. */
   faultyPeers: 4096,
 
   filesAtOnce: 4,

@@ -1,7 +1,6 @@
-/** What peers do wrong while they serve a blob, and which of them are not asked for a while. */
+/** What peers do wrong while they serve a blob. */
 import { errorMessage } from '../errors.js'
 import type { Digest, PeerId } from '../wire/ids.js'
-import { BLOB_LIMITS } from './limits.js'
 
 /**
  * Why a peer was of no use. `corrupt` bytes are provably its fault, `malformed` frames are its
@@ -60,44 +59,4 @@ export async function peerStep<T>(step: () => Promise<T>): Promise<T> {
     if (error instanceof PeerFaultError) throw error
     throw new PeerFaultError('unreachable', errorMessage(error))
   }
-}
-
-/**
- * Remembers who sent wrong bytes and who stalled, over all fetches of this daemon. The first are
- * asked for nothing for an hour; the others are asked after those that did not.
- */
-export class FaultyPeers {
-  readonly #corruptUntilMs = new Map<PeerId, number>()
-  readonly #stalls = new Map<PeerId, number>()
-
-  onFault(peer: PeerId, fault: PeerFault): void {
-    if (fault === 'corrupt') {
-      remember(this.#corruptUntilMs, peer, performance.now() + BLOB_LIMITS.corruptMs)
-    }
-    if (fault === 'stalled' || fault === 'slow') {
-      remember(this.#stalls, peer, (this.#stalls.get(peer) ?? 0) + 1)
-    }
-  }
-
-  /** A peer delivered something right. */
-  onPiece(peer: PeerId): void {
-    this.#stalls.delete(peer)
-  }
-
-  isCorrupt(peer: PeerId): boolean {
-    return performance.now() < (this.#corruptUntilMs.get(peer) ?? -Infinity)
-  }
-
-  /** How often a peer stalled since it last delivered. */
-  stallsOf(peer: PeerId): number {
-    return this.#stalls.get(peer) ?? 0
-  }
-}
-
-/** Sets an entry; the one set longest ago goes where there are too many. */
-function remember(map: Map<PeerId, number>, peer: PeerId, value: number): void {
-  map.delete(peer)
-  map.set(peer, value)
-  const [oldest] = map.keys()
-  if (oldest !== undefined && map.size > BLOB_LIMITS.faultyPeers) map.delete(oldest)
 }

@@ -1,8 +1,8 @@
 /** A job's progress as lines of text: the live picture, and the list of what has changed. */
-import type { JobView, ReplicaView, TaskView } from '../api/daemon-port.js'
+import type { FetchView, JobView, ReplicaView, TaskView } from '../api/daemon-port.js'
 import type { Colour, Paint } from './terminal.js'
 import { cut, harmless } from './terminal.js'
-import { formatAge, shortJob, shortPeer } from './units.js'
+import { formatAge, formatBytes, shortJob, shortPeer } from './units.js'
 
 const STATE_COLOURS: Readonly<Record<string, Colour>> = {
   pending: 'yellow',
@@ -67,7 +67,21 @@ export function progressLines(
   return lines
 }
 
+/** `image 512MiB of 2.0GiB, 43MiB/s, 38s left, from 3 peers`. */
+export function fetchText(fetch: FetchView): string {
+  const { what, doneBytes, totalBytes, bytesPerSecond, etaMs, sources } = fetch
+  const giving = sources.filter(({ state }) => state === 'fetching' || state === 'waiting').length
+  const size = totalBytes === 0 ? '' : ` ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`
+  const left = etaMs === null ? '' : `, ${formatAge(etaMs)} left`
+  const from = `, from ${giving} ${giving === 1 ? 'peer' : 'peers'}`
+  return harmless(`${what}${size}, ${formatBytes(bytesPerSecond)}/s${left}${from}`)
+}
+
 function replicaText(replica: ReplicaView): string {
+  if (replica.fetch !== undefined) {
+    const words = fetchText(replica.fetch)
+    return `${harmless(shortPeer(replica.peer))}  ${harmless(replica.phase)}  ${words}`
+  }
   const steps =
     replica.step === undefined
       ? ''

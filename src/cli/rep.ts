@@ -4,7 +4,7 @@ import { CtdError } from '../errors.js'
 import type { Context } from './context.js'
 import { EXIT } from './exit-codes.js'
 import { formatPairs, formatTable, harmless } from './terminal.js'
-import { formatAge } from './units.js'
+import { formatAge, formatBytes } from './units.js'
 import { findPeer } from './views.js'
 
 const EVIDENCE_SHOWN = 20
@@ -48,6 +48,7 @@ export function repText(view: ReputationView, hardware: string, shown: number): 
       ({ kind, accepted, wrongs, speed }) =>
         [`at ${kind}`, `${accepted} accepted, ${wrongs} wrong, speed ${number(speed)}`] as const,
     ),
+    ['serves', servingText(view)],
     ['hardware', harmless(hardware)],
     ['evidence', `${view.receipts} receipts known here, root ${view.root.slice(0, 16)}`],
   ]
@@ -68,6 +69,19 @@ export function repText(view: ReputationView, hardware: string, shown: number): 
   })
   const left = view.evidence.length - rows.length
   return `${text}\n\n${table}${left > 0 ? `\n${left} more: ctd rep --all` : ''}`
+}
+
+/** What this peer saw of it as a provider of blobs; told apart from the evidence of receipts. */
+function servingText({ serving, atMs }: ReputationView): string {
+  const { standing, servedBytes, faults, lastFault, avoidedUntilMs } = serving
+  if (servedBytes === 0 && faults === 0) return 'nothing to this peer so far'
+  const words = `${standing.toFixed(3)}  (${formatBytes(servedBytes)} to this peer, seen by it alone`
+  const fault = faults === 0 ? '' : `; ${faults} faults, the last: ${harmless(lastFault)}`
+  const avoided =
+    avoidedUntilMs === null || avoidedUntilMs <= atMs
+      ? ''
+      : `; not asked for another ${formatAge(avoidedUntilMs - atMs)}`
+  return `${words}${fault}${avoided})`
 }
 
 function standingText({ standing, fault, excludedUntilMs, atMs }: ReputationView): string {

@@ -1,11 +1,12 @@
 /** Commands that only show: status, ps, logs, peers, and cancel, which shows what it stopped. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fetchingOf } from '../api/answers.js'
 import type { JobView, LogLine, NodeView, PeerView } from '../api/daemon-port.js'
 import { CtdError } from '../errors.js'
 import type { Context } from './context.js'
 import { EXIT, exitCodeOfJob } from './exit-codes.js'
 import { hasEnded } from './follow.js'
-import { paintState } from './progress.js'
+import { fetchText, paintState } from './progress.js'
 import { formatPairs, formatTable, harmless } from './terminal.js'
 import { formatAge, formatBytes, plainVersion, shortJob, shortPeer } from './units.js'
 
@@ -35,11 +36,28 @@ export async function statusCommand(context: Context): Promise<number> {
     ['socket', node.socket],
   ]
   context.print(formatPairs(pairs.map(([label, value]) => [label, harmless(value)])))
+  for (const line of fetchLines(jobs)) context.print(line)
   if (problem === undefined) return EXIT.ok
   context.print(`\n${context.paint('yellow', 'problem')}    ${harmless(problem.text)}`)
   context.print(`next       ${problem.next}`)
   return EXIT.ok
 }
+
+/** What the executors of own jobs fetch at the moment, a line each. */
+function fetchLines(jobs: readonly JobView[]): readonly string[] {
+  return jobs
+    .filter((job) => !hasEnded(job))
+    .flatMap((job) =>
+      fetchingOf(job).map(
+        (fetch) =>
+          `fetching   ${shortJob(job.id)}  ${harmless(fetch.task)}  ` +
+          `${harmless(shortPeer(fetch.peer))}  ${fetchText(fetch)}`,
+      ),
+    )
+    .slice(0, FETCHES_SHOWN)
+}
+
+const FETCHES_SHOWN = 16
 
 function storageWords({ storage }: NodeView): string {
   const { usedBytes, quotaBytes, pins } = storage
@@ -170,6 +188,7 @@ export function peerTable(peers: readonly PeerView[], columns: number | undefine
       peer.excluded ? 'excluded' : peer.established ? 'established' : 'new',
       peer.reliability.toFixed(2),
       String(peer.accepted),
+      servingWords(peer),
       `${peer.cpuCores}×${Math.round(peer.cpuGflops)}`,
       formatBytes(peer.ramMiB * 1024 * 1024),
       peer.gpus
@@ -177,8 +196,26 @@ export function peerTable(peers: readonly PeerView[], columns: number | undefine
         .join(','),
       peer.role,
     ])
-  const headings = ['PEER', 'LINK', 'TRUST', 'RELIABILITY', 'ACCEPTED', 'CPU', 'RAM', 'GPU', 'ROLE']
+  const headings = [
+    'PEER',
+    'LINK',
+    'TRUST',
+    'RELIABILITY',
+    'ACCEPTED',
+    'SERVES',
+    'CPU',
+    'RAM',
+    'GPU',
+    'ROLE',
+  ]
   return formatTable(headings, rows, { columns, cuts: 'GPU' })
+}
+
+/** `0.11 corrupt`; nothing for a peer that never served. */
+function servingWords({ serving }: PeerView): string {
+  const { standing, servedBytes, faults, lastFault } = serving
+  if (servedBytes === 0 && faults === 0) return ''
+  return `${standing.toFixed(2)}${standing < 1 ? ` ${lastFault}` : ''}`
 }
 
 /** The peer with this id, or whose id begins or ends so. @throws CtdError PEER_NOT_FOUND, ID_AMBIGUOUS */

@@ -8,8 +8,6 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { CtdError, errorMessage } from '../errors.js'
 import type { BlobStore } from '../blob/blob-store.js'
-import type { BlobTransfer } from '../blob/blob-transfer.js'
-import type { FolderEntry } from '../blob/folder.js'
 import type {
   ContainerRuntime,
   ImageRef,
@@ -21,32 +19,23 @@ import type {
 import type { PlannedSlot, Program } from '../protocol/plan.js'
 import type { BuiltinReply, BuiltinRequest } from '../training/builtin-worker.js'
 import type { Image } from '../wire/generated/job.js'
-import type { TaskInput } from '../wire/generated/task.js'
-import { parseDigest, peerIdFromPublicKey, toHex } from '../wire/ids.js'
-import type { Digest, JobId, PeerId } from '../wire/ids.js'
+import { toHex } from '../wire/ids.js'
+import type { Digest } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
+import { fetchImage, fetchInputs, keepTwice } from './fetch-task.js'
+import type { FetchComponents, FetchOptions, HeldBlob } from './fetch-task.js'
 import type { ReplicaComponents, ReplicaOutput, ReplicaProgress, Replica } from './replica.js'
 
-export interface ExecuteComponents {
-  readonly blobs: BlobStore
-  readonly transfer: BlobTransfer
+export interface ExecuteComponents extends FetchComponents {
   readonly runtime: ContainerRuntime
-  readonly addFolder: (dir: string, signal: AbortSignal, holder: string) => Promise<FolderEntry>
-  /** Others than those that the task names, from the DHT and among the connected. */
-  readonly findProviders: (digest: Digest, signal: AbortSignal) => Promise<readonly PeerId[]>
-  /** Under which name a job's blobs are held. */
-  readonly holderOf: (jobId: JobId) => string
-  readonly writeFolder: (digest: Digest, dir: string) => Promise<unknown>
-  readonly onLog: (replica: Replica, text: string) => void
+  /** What a task left: kept beyond the end of its job. */
+  readonly onOutput: (replica: Replica, root: Digest) => Promise<void>
   readonly onProgram: (replica: Replica, kind: 'container' | 'builtin', id: string) => void
 }
 
-export interface ExecuteOptions {
-  readonly self: PeerId
+export interface ExecuteOptions extends FetchOptions {
   /** Folder for the private folders of running tasks. */
   readonly workDir: string
-  /** The most that the inputs of one task may take, in bytes. */
-  readonly inputBytesMax: () => number
   /** GPUs of this machine that tasks may have. */
   readonly gpuUuids: () => readonly string[]
   /** Compiled entry of the worker that runs built-in tasks. */
@@ -76,16 +65,25 @@ export function createExecute(
           if (signal.aborted || !patience.aborted) throw error
           throw new CtdError('FETCH_TOO_SLOW', 'the inputs did not arrive within two hours')
         })
-      const inputs = await whileFetching(fetchInputs(components, options, replica, dir, fetching))
+      const runWorker = (request: BuiltinRequest): Promise<void> =>
+        inWorker(options.builtinWorker, request, fetching)
+      const fetch = { components, options, replica, dir, on, signal: fetching, runWorker }
+      const { inputs, ofJob } = await whileFetching(fetchInputs(fetch))
       const { program } = replica.options.slot
+      const twice = (blobs: readonly HeldBlob[]): Promise<void> =>
+        whileFetching(keepTwice(fetch, blobs))
       if (program.kind === 'builtin') {
+        await twice(ofJob)
         on.phase('running')
         components.onProgram(replica, 'builtin', program.name)
         return await runBuiltin(components, options, replica, program, inputs, dir, signal)
       }
       const image = imageRefOf(replica.options.manifest.message.image)
-      if (!(await components.runtime.hasImage(image, fetching))) {
-        const archive = await whileFetching(fetchImage(components, replica, image, on, fetching))
+      if (await components.runtime.hasImage(image, fetching)) await twice(ofJob)
+      else {
+        const archive = await whileFetching(fetchImage(fetch, image))
+        await twice([...ofJob, { digest: archive, name: 'the image' }])
+        on.progress({ step: 0, total: 0, note: '{"loading":1}' })
         const load = (): Promise<void> => loadImage(components, image, archive, signal)
         loading = loading.catch(() => undefined).then(load)
         await loading
@@ -106,8 +104,6 @@ export function createExecute(
 
 /** Peers that trickle must not keep a seat for ever. */
 const FETCH_MS = 2 * 3600 * 1000
-/** Without a new piece from anybody for so long, the inputs are not to be had now. */
-const GIVE_UP_MS = 30_000
 /** The largest images take a slow disk some minutes. */
 const LOAD_MS = 30 * 60 * 1000
 
@@ -133,136 +129,6 @@ export function imageRefOf(image: Image | undefined): ImageRef {
   }
 }
 
-/** @throws CtdError TOO_LARGE, before anything is fetched, and what `BlobTransfer.fetch` throws */
-async function fetchInputs(
-  components: ExecuteComponents,
-  options: ExecuteOptions,
-  replica: Replica,
-  dir: string,
-  signal: AbortSignal,
-): Promise<MountedInput[]> {
-  const { blobs, transfer, writeFolder } = components
-  const planned = new Map(replica.options.slot.inputs.map((input) => [input.name, input]))
-  const mounted = replica.options.task.message.inputs.filter(
-    ({ name }) => planned.get(name)?.isAid !== true,
-  )
-  const totalBytes = mounted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-  if (totalBytes > options.inputBytesMax()) {
-    throw new CtdError(
-      'TOO_LARGE',
-      `the inputs have ${totalBytes} bytes, more than this peer takes`,
-    )
-  }
-  const inputs: MountedInput[] = []
-  for (const input of mounted) {
-    const digest = parseDigest(toHex(input.digest))
-    const [providers, fetching] = fetchOptions(components, replica, input, signal)
-    if (input.folder) {
-      await transfer.fetchFolder(digest, providers, fetching)
-      const path = join(dir, `folder-${inputs.length}`)
-      await writeFolder(digest, path)
-      inputs.push({ name: input.name, path })
-      continue
-    }
-    const rebuild = planned.get(input.name)?.rebuild
-    if (rebuild !== undefined && !blobs.has(digest)) {
-      await rebuildInput(components, options, { replica, digest, rebuild, dir, signal })
-    }
-    // At once where it was rebuilt, else the whole of it.
-    await transfer.fetch(digest, providers, fetching)
-    inputs.push({ name: input.name, path: blobs.path(digest) })
-  }
-  return inputs
-}
-
-function fetchOptions(
-  { findProviders, holderOf }: ExecuteComponents,
-  { options: { task, jobId } }: Replica,
-  input: TaskInput,
-  signal: AbortSignal,
-): [readonly PeerId[], NonNullable<Parameters<BlobTransfer['fetch']>[2]>] {
-  const digest = parseDigest(toHex(input.digest))
-  const findMore = (step: AbortSignal): Promise<readonly PeerId[]> => findProviders(digest, step)
-  const providers = task.message.providers.map((key) => peerIdFromPublicKey(key))
-  const holder = holderOf(jobId)
-  return [providers, { signal, holder, maxBytes: input.sizeBytes, findMore, giveUpMs: GIVE_UP_MS }]
-}
-
-interface Rebuild {
-  readonly replica: Replica
-  /** What the input must be. */
-  readonly digest: Digest
-  readonly rebuild: { readonly base: string; readonly update: string }
-  readonly dir: string
-  readonly signal: AbortSignal
-}
-
-/**
- * Makes an input of what this peer holds and of a small update. Whatever comes of it is a blob
- * under its own digest: another than the one asked for is no harm, and the input is fetched whole.
- */
-async function rebuildInput(
-  components: ExecuteComponents,
-  options: ExecuteOptions,
-  { replica, digest, rebuild, dir, signal }: Rebuild,
-): Promise<void> {
-  const { blobs, transfer, addFolder, holderOf } = components
-  const { message } = replica.options.task
-  const base = message.inputs.find(({ name }) => name === rebuild.base)
-  const update = message.inputs.find(({ name }) => name === rebuild.update)
-  if (base === undefined || update === undefined) return
-  const [baseDigest, updateDigest] = [base, update].map((input) => parseDigest(toHex(input.digest)))
-  if (baseDigest === undefined || updateDigest === undefined || !blobs.has(baseDigest)) return
-  const outDir = join(dir, 'rebuilt')
-  try {
-    const [providers, fetching] = fetchOptions(components, replica, update, signal)
-    await transfer.fetch(updateDigest, providers, fetching)
-    const inputs = [
-      { name: 'base.safetensors', path: blobs.path(baseDigest) },
-      { name: 'update.safetensors', path: blobs.path(updateDigest) },
-    ]
-    const request = { name: 'apply-update@1', params: {}, inputs, outDir }
-    await inWorker(options.builtinWorker, request, signal)
-    const { files } = await addFolder(outDir, signal, holderOf(replica.options.jobId))
-    if (files.some((file) => file.digest === digest)) return
-    throw new CtdError('REBUILD_MISMATCH', 'the update leads to other weights than the task names')
-  } catch (error) {
-    if (signal.aborted) throw error
-    components.onLog(replica, `fetching the weights whole: ${errorMessage(error)}\n`)
-  }
-}
-
-/** Brings the archive of an image that the engine lacks from peers; it is never longer than pinned. */
-async function fetchImage(
-  { transfer, holderOf, findProviders }: ExecuteComponents,
-  replica: Replica,
-  image: ImageRef,
-  on: Listener,
-  signal: AbortSignal,
-): Promise<Digest> {
-  const { message, author } = replica.options.manifest
-  const archive = message.image?.archive
-  if (archive === undefined || archive.length !== 32) {
-    throw new CtdError('IMAGE_UNAVAILABLE', `the engine lacks the image ${image.name}`)
-  }
-  const digest = parseDigest(toHex(archive))
-  const providers = [
-    author,
-    ...replica.options.task.message.providers.map((key) => peerIdFromPublicKey(key)),
-  ]
-  await transfer.fetch(digest, providers, {
-    signal,
-    holder: holderOf(replica.options.jobId),
-    maxBytes: image.sizeBytes,
-    findMore: (step) => findProviders(digest, step),
-    giveUpMs: GIVE_UP_MS,
-    onProgress: ({ doneBytes, totalBytes }) => {
-      on.progress({ step: mebibytes(doneBytes), total: mebibytes(totalBytes), note: '{"image":1}' })
-    },
-  })
-  return digest
-}
-
 /** Hands an archive to the engine, unless another task has meanwhile. */
 async function loadImage(
   { runtime, blobs }: ExecuteComponents,
@@ -273,10 +139,6 @@ async function loadImage(
   const limited = AbortSignal.any([signal, AbortSignal.timeout(LOAD_MS)])
   if (await runtime.hasImage(image, limited)) return
   await runtime.loadImage(image, createReadStream(blobs.path(archive)), limited)
-}
-
-function mebibytes(bytes: number): number {
-  return Math.ceil(bytes / 1024 ** 2)
 }
 
 async function runBuiltin(
@@ -423,12 +285,13 @@ function failureOf(
 }
 
 async function storeOutput(
-  { addFolder, blobs, holderOf }: ExecuteComponents,
+  { addFolder, blobs, holderOf, onOutput }: ExecuteComponents,
   replica: Replica,
   outDir: string,
   signal: AbortSignal,
 ): Promise<ReplicaOutput> {
   const folder = await addFolder(outDir, signal, holderOf(replica.options.jobId))
+  await onOutput(replica, folder.digest)
   const metrics = folder.files.find(({ path }) => path === 'metrics.json')
   return {
     root: folder.digest,

@@ -27,6 +27,7 @@ import type { AnyOpened, Opened, Signer } from '../wire/envelope.js'
 import { fromHex, sha256, toHex, utf8 } from '../wire/ids.js'
 import type { Digest, JobId, PeerId, TaskId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
+import type { ReplicaFetch } from './fetch-state.js'
 
 export type ReplicaPhase =
   'queued' | 'fetching' | 'running' | 'committed' | 'revealed' | 'failed' | 'done'
@@ -42,6 +43,8 @@ export interface ReplicaProgress {
   readonly step: number
   readonly total: number
   readonly note: string
+  /** Present while something is being fetched. */
+  readonly fetch?: ReplicaFetch
 }
 
 /** What a replica asks of the daemon. */

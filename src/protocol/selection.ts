@@ -93,3 +93,15 @@ export function artifactsOf(
     return chosen === undefined ? [] : [{ ...artifact, batch: chosen.batch }]
   })
 }
+
+/** Whether the output of a slot is an artifact, or becomes one if its round is chosen. */
+export function mayBeArtifact(
+  { artifacts, selection }: Pick<Plan, 'artifacts' | 'selection'>,
+  { batch, slot }: Pick<PlannedSlot, 'batch' | 'slot'>,
+): boolean {
+  return artifacts.some((artifact) => {
+    if (artifact.slot !== slot) return false
+    if (artifact.isChosen !== true || selection === undefined) return artifact.batch === batch
+    return selection.evaluations.some((evaluation) => evaluation.batch === batch)
+  })
+}

@@ -10,6 +10,9 @@ export const LIMITS = {
   tasksPerJob: 16_384,
   inputsPerTask: 300,
   providersPerTask: 8,
+  /** Peers that an executor names as sources of what it fetches, and what it says of each. */
+  fetchSources: 8,
+  fetchStateChars: 16,
   /** Stewards of one view (trust.md 2.3), and so signatures of one certificate. */
   stewardsPerOffer: 7,
   /** Peers an offer ranks as stewards: those of view 0 and those who follow them. */

@@ -16,6 +16,7 @@ import { JobEnd, JobManifest } from './generated/job.js'
 import {
   Commitment,
   Failure,
+  type FetchState,
   FreezeCommitments,
   FreezeReveals,
   FreezeSketches,
@@ -77,6 +78,10 @@ const isText = (text: string): boolean => text.length <= LIMITS.textBytes
 const isShortUtf8 = (text: string): boolean => Buffer.byteLength(text) <= LIMITS.textBytes
 const upTo = (items: readonly unknown[], max: number): boolean => items.length <= max
 const isView = (view: number): boolean => view < LIMITS.stewardViews
+const isFetchState = ({ what, sources }: FetchState): boolean =>
+  isText(what) &&
+  upTo(sources, LIMITS.fetchSources) &&
+  sources.every(({ peer, state }) => is32(peer) && state.length <= LIMITS.fetchStateChars)
 /** Kinds of messages that stewards acknowledge. */
 const ACKNOWLEDGED: readonly number[] = [5, 8, 13, 15]
 
@@ -201,7 +206,11 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
     codec: Heartbeat,
     maxBytes: 2 * KiB,
     certificate: false,
-    check: (m) => is32(m.taskId) && isText(m.phase) && isText(m.note),
+    check: (m) =>
+      is32(m.taskId) &&
+      isText(m.phase) &&
+      isText(m.note) &&
+      (m.fetch === undefined || isFetchState(m.fetch)),
   },
   failure: {
     id: 12,

@@ -22,6 +22,7 @@ import type {
   NodeView,
   PeerView,
   ReputationView,
+  ServingView,
   RunRequest,
   TrainRequest,
 } from '../../src/api/daemon-port.js'
@@ -75,6 +76,16 @@ export function makeJob(change: Partial<JobView> = {}): JobView {
   }
 }
 
+/** Of a peer that served, and then sent wrong bytes. */
+export const SERVING: ServingView = {
+  standing: 1 / 9,
+  servedBytes: 3 * 1024 ** 2,
+  faults: 1,
+  lastFault: 'corrupt',
+  lastFaultMs: 1_799_999_999_000,
+  avoidedUntilMs: 1_800_003_599_000,
+}
+
 export const REPUTATION: ReputationView = {
   peer: PEER_A,
   atMs: 1_800_000_000_000,
@@ -91,6 +102,7 @@ export const REPUTATION: ReputationView = {
   excludedUntilMs: null,
   work: [{ kind: 'cpu', accepted: 2, wrongs: 1, speed: 0.8 }],
   fault: null,
+  serving: SERVING,
   receipts: 3,
   root: 'a'.repeat(64),
   evidence: [
@@ -147,6 +159,7 @@ export function makePeer(change: Partial<PeerView> = {}): PeerView {
     dissents: 1,
     established: true,
     excluded: false,
+    serving: SERVING,
     ...change,
   }
 }

@@ -321,6 +321,7 @@ test('ps, peers, status, rep, logs and cancel answer people and programs', async
     rep.out,
     /standing +probationer\nreliability +0\.250 .*S 1\.500 earned, F 2\.000 failed/,
   )
+  assert.match(rep.out, /serves +0\.111 +\(3\.0MiB to this peer, .*last: corrupt; .*59m\)/)
   assert.match(rep.out, /at cpu +2 accepted, 1 wrong, speed 0\.800/)
   assert.match(rep.out, /\+0\.000 +-2\.000 +b{12} +gave a wrong result in a young network/)
   const then = await ctd(['rep', PEER_B.slice(-6), '--at', '2026-11-22T10:00:00Z', '--json'])

@@ -10,13 +10,16 @@ import { addFolder } from '../../src/blob/folder.js'
 import type { ContainerRuntime, TaskSpec } from '../../src/container/container-runtime.js'
 import { refusalOf } from '../../src/executor/bid.js'
 import type { Offering } from '../../src/executor/bid.js'
+import { CtdError } from '../../src/errors.js'
 import { createExecute } from '../../src/executor/execute.js'
+import type { ExecuteComponents } from '../../src/executor/execute.js'
 import { JobBlobs } from '../../src/executor/job-blobs.js'
-import type { Replica } from '../../src/executor/replica.js'
+import type { Replica, ReplicaProgress } from '../../src/executor/replica.js'
+import { silentLog } from '../../src/log.js'
 import { SafetensorsWriter } from '../../src/training/safetensors.js'
 import type { NumericArray } from '../../src/training/safetensors.js'
 import type { Opened } from '../../src/wire/envelope.js'
-import { fromHex, peerIdFromPublicKey } from '../../src/wire/ids.js'
+import { fromHex, parseDigest, peerIdFromPublicKey } from '../../src/wire/ids.js'
 import type { Digest, JobId, PeerId } from '../../src/wire/ids.js'
 
 const HOUR = 3600_000
@@ -67,46 +70,116 @@ describe('the answer to an offer', () => {
   })
 })
 
+/** A replica of a job with these inputs, the first `given` of them the submitter's own. */
+function replicaOf(inputs: readonly object[], given = inputs.length): Replica {
+  const manifest = { author: REQUESTER, message: { inputs: inputs.slice(0, given) } }
+  const slot = { inputs: [], program: { kind: 'builtin', name: 'nothing', params: {} } }
+  return partial<Replica>({
+    key: 'task/1',
+    options: { jobId: 'job', manifest, slot, task: { message: { inputs, providers: [] } } },
+  })
+}
+
+interface Asked {
+  readonly peer: PeerId
+  readonly digest: string
+}
+
+/** Everything that a task needs, each part as an honest machine would have it. */
+function newWork(changes: Partial<ExecuteComponents>): ReturnType<typeof createExecute> {
+  return createExecute(
+    {
+      blobs: partial<BlobStore>({ path: (digest: Digest) => `/blobs/${digest}` }),
+      transfer: partial<BlobTransfer>({ fetch: () => Promise.resolve({}) }),
+      runtime: partial<ContainerRuntime>({}),
+      addFolder: () => Promise.reject(new Error('not reached')),
+      writeFolder: () => Promise.reject(new Error('not reached')),
+      holderOf: () => 'holder',
+      findProviders: () => Promise.resolve([]),
+      findHolders: () => Promise.resolve([FELLOW]),
+      askHolding: () => Promise.resolve('whole'),
+      pause: () => Promise.resolve(),
+      filesOf: () => Promise.resolve([]),
+      onFetched: () => undefined,
+      onOutput: () => Promise.resolve(),
+      onLog: () => undefined,
+      onProgram: () => undefined,
+      ...changes,
+    },
+    {
+      self: peerIdFromPublicKey(new Uint8Array(32)),
+      workDir: root,
+      inputBytesMax: () => 10 * MIB,
+      gpuUuids: () => [],
+      builtinWorker: new URL('file:///nowhere'),
+    },
+  )
+}
+
+const REQUESTER = peerIdFromPublicKey(new Uint8Array(32).fill(1))
+const FELLOW = peerIdFromPublicKey(new Uint8Array(32).fill(2))
+const NEVER = new AbortController().signal
+
 describe('a task', () => {
+  const input = (name: string, sizeBytes: number, fill = 0) => {
+    return { name, digest: new Uint8Array(32).fill(fill), sizeBytes, folder: false }
+  }
+
   it('is refused as TOO_LARGE before anything of it is fetched', async () => {
     let fetched = 0
-    const work = createExecute(
-      {
-        blobs: partial<BlobStore>({}),
-        transfer: partial<BlobTransfer>({
-          fetch: () => {
-            fetched += 1
-            return Promise.resolve()
-          },
-        }),
-        runtime: partial<ContainerRuntime>({}),
-        addFolder: () => Promise.reject(new Error('not reached')),
-        writeFolder: () => Promise.reject(new Error('not reached')),
-        holderOf: () => 'holder',
-        findProviders: () => Promise.resolve([]),
-        onLog: () => undefined,
-        onProgram: () => undefined,
+    const transfer = partial<BlobTransfer>({
+      fetch: () => {
+        fetched += 1
+        return Promise.resolve()
       },
-      {
-        self: peerIdFromPublicKey(new Uint8Array(32)),
-        workDir: root,
-        inputBytesMax: () => 10 * MIB,
-        gpuUuids: () => [],
-        builtinWorker: new URL('file:///nowhere'),
+    })
+    const replica = replicaOf([input('a', 10 * MIB), input('b', 1)])
+    const on = { phase: () => undefined, progress: () => undefined }
+    await assert.rejects(newWork({ transfer })(replica, on, NEVER), { code: 'TOO_LARGE' })
+    assert.equal(fetched, 0)
+  })
+
+  it('starts once another peer holds each input of the job, and says what it waits for', async () => {
+    const asked: Asked[] = []
+    const waitedFor: string[] = []
+    const phases: string[] = []
+    // The requester has gone; a fellow executor is fetching and has it all at the third look.
+    let looks = 0
+    const work = newWork({
+      askHolding: (peer, digest) => {
+        asked.push({ peer, digest })
+        if (peer === REQUESTER) return Promise.reject(new Error('it is gone'))
+        looks += 1
+        return Promise.resolve(looks < 3 ? 'perhaps' : 'whole')
       },
-    )
-    const digest = new Uint8Array(32)
-    const inputs = [
-      { name: 'a', digest, sizeBytes: 10 * MIB, folder: false },
-      { name: 'b', digest, sizeBytes: 1, folder: false },
-    ]
-    const replica = partial<Replica>({
-      key: 'task/1',
-      options: { jobId: 'job', slot: { inputs: [] }, task: { message: { inputs, providers: [] } } },
+      onProgram: () => {
+        throw new CtdError('STARTED', 'the task starts')
+      },
+    })
+    const on = {
+      phase: (phase: string) => phases.push(phase),
+      progress: ({ fetch }: ReplicaProgress) => waitedFor.push(fetch?.what ?? ''),
+    }
+    // What another task made, the second input, has its two holders by the verdict.
+    const replica = replicaOf([input('data', 1, 7), input('made', 1, 8)], 1)
+    await assert.rejects(work(replica, on, NEVER), { code: 'STARTED' })
+    assert.equal(looks, 3)
+    assert.deepEqual(new Set(asked.map(({ digest }) => digest)), new Set(['07'.repeat(32)]))
+    assert.deepEqual(new Set(waitedFor), new Set(['a second holder of data']))
+    assert.deepEqual(phases, ['fetching', 'running'])
+  })
+
+  it('fails as INPUT_AT_RISK where no other peer has any of an input', async () => {
+    let started = 0
+    const work = newWork({
+      askHolding: () => Promise.resolve('none'),
+      onProgram: () => {
+        started += 1
+      },
     })
     const on = { phase: () => undefined, progress: () => undefined }
-    await assert.rejects(work(replica, on, new AbortController().signal), { code: 'TOO_LARGE' })
-    assert.equal(fetched, 0)
+    await assert.rejects(work(replicaOf([input('data', 1)]), on, NEVER), { code: 'INPUT_AT_RISK' })
+    assert.equal(started, 0)
   })
 })
 
@@ -171,6 +244,11 @@ describe('an input that can be rebuilt', () => {
         writeFolder: () => Promise.reject(new Error('not reached')),
         holderOf: () => 'holder',
         findProviders: () => Promise.resolve([]),
+        findHolders: () => Promise.resolve([]),
+        askHolding: () => Promise.resolve('whole'),
+        filesOf: () => Promise.resolve([]),
+        onFetched: () => undefined,
+        onOutput: () => Promise.resolve(),
         onLog: () => undefined,
         onProgram: () => undefined,
       },
@@ -213,7 +291,7 @@ describe('an input that can be rebuilt', () => {
           taskJson: () => '',
         },
         task: { message: { inputs, providers: [] } },
-        manifest: { message: { image } },
+        manifest: { author: REQUESTER, message: { image, inputs: [] } },
         offer: { message: { attempt: 1 } },
         resources: { gpus: 0 },
       },
@@ -242,32 +320,136 @@ describe('an input that can be rebuilt', () => {
   })
 })
 
+interface Kept {
+  readonly blobs: JobBlobs
+  readonly released: string[]
+  readonly held: Map<string, Set<Digest>>
+  readonly provided: Set<Digest>
+  pass(ms: number): void
+  /** The same disk after a crash. */
+  again(): Promise<Kept>
+}
+
+/** Outputs are folders of one file; every blob has a mebibyte. */
+async function keptBlobs(
+  quotaBytes = 1024 * MIB,
+  records = new Map<string, string>(),
+): Promise<Kept> {
+  const released: string[] = []
+  const held = new Map<string, Set<Digest>>()
+  const provided = new Set<Digest>()
+  let nowMs = records.size
+  const blobs = new JobBlobs({
+    clock: { now: () => nowMs, after: () => () => undefined },
+    log: silentLog,
+    blobs: {
+      hold: (holder, digest) => {
+        held.set(holder, (held.get(holder) ?? new Set()).add(digest))
+      },
+      release: (holder) => void held.delete(holder),
+      has: () => true,
+      size: () => MIB,
+      quotaBytes,
+    },
+    filesOf: (digest) => Promise.resolve([fileOf(digest)]),
+    ledger: {
+      put: async (key, text) => void records.set(key, text),
+      delete: async (key) => void records.delete(key),
+      list: async () => [...records],
+    },
+    provide: (digest) => void provided.add(digest),
+    withdraw: (digest) => void provided.delete(digest),
+    onReleased: (jobId) => released.push(jobId),
+  })
+  await blobs.load()
+  const pass = (ms: number): void => {
+    nowMs += ms
+  }
+  return { blobs, released, held, provided, pass, again: () => keptBlobs(quotaBytes, records) }
+}
+
+function fileOf(digest: Digest): Digest {
+  return parseDigest(`f${digest.slice(1)}`)
+}
+
+/** Whether anybody holds the output, with its file. */
+function isKept({ held }: Kept, digest: Digest): boolean {
+  const sets = [...held.values()]
+  return [digest, fileOf(digest)].every((part) => sets.some((set) => set.has(part)))
+}
+
+/** What was written down without being awaited. */
+async function settled(): Promise<void> {
+  for (let i = 0; i < 50; i += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
 describe('the blobs of a job', () => {
-  it('are let go at its end, once', () => {
-    const released: string[] = []
-    const blobs = new JobBlobs({
-      clock: { now: () => 0, after: () => () => undefined },
-      release: (jobId) => released.push(jobId),
-    })
-    assert.notEqual(blobs.holderOf('one' as JobId), blobs.holderOf('two' as JobId))
-    blobs.onEnded('one' as JobId)
-    blobs.onEnded('one' as JobId)
+  const [one, two] = ['1', '2'].map((digit) => digit.repeat(64) as JobId) as [JobId, JobId]
+  const [made, passing] = ['a', 'b'].map((digit) => parseDigest(digit.repeat(64))) as [
+    Digest,
+    Digest,
+  ]
+
+  it('are let go at its end, once', async () => {
+    const { blobs, released } = await keptBlobs()
+    assert.notEqual(blobs.holderOf(one), blobs.holderOf(two))
+    blobs.onEnded(one)
+    blobs.onEnded(one)
     blobs.onEnded('never worked for' as JobId)
-    assert.deepEqual(released, ['one'])
+    assert.deepEqual(released, [one])
   })
 
-  it('are let go when its requester has not been heard of for two days', () => {
-    const released: string[] = []
-    let nowMs = 0
-    const blobs = new JobBlobs({
-      clock: { now: () => nowMs, after: () => () => undefined },
-      release: (jobId) => released.push(jobId),
-    })
-    blobs.holderOf('silent' as JobId)
-    nowMs = 30 * HOUR
-    blobs.holderOf('busy' as JobId)
-    nowMs = 49 * HOUR
-    blobs.holderOf('busy' as JobId)
-    assert.deepEqual(released, ['silent'])
+  it('are let go when its requester has not been heard of for two days', async () => {
+    const { blobs, released, pass } = await keptBlobs()
+    blobs.holderOf(one)
+    pass(30 * HOUR)
+    blobs.holderOf(two)
+    pass(19 * HOUR)
+    blobs.holderOf(two)
+    assert.deepEqual(released, [one])
+  })
+
+  it('are kept beyond its end where they are its artifacts, for seven days, over a crash', async () => {
+    const kept = await keptBlobs()
+    kept.blobs.holderOf(one)
+    await kept.blobs.keep(one, made, true)
+    await kept.blobs.keep(one, passing, false)
+    const crashed = await kept.again()
+    assert.ok(isKept(crashed, made) && isKept(crashed, passing), 'until the job has ended')
+
+    crashed.blobs.onEnded(one)
+    await settled()
+    assert.deepEqual([isKept(crashed, made), isKept(crashed, passing)], [true, false])
+    assert.ok(isKept(await crashed.again(), made), 'a restart changes nothing')
+    crashed.pass(8 * 24 * HOUR)
+    crashed.blobs.onEnded(two)
+    await settled()
+    assert.equal(isKept(crashed, made), false)
+  })
+
+  it('of jobs that have ended take a quarter of the quota at most, the oldest go first', async () => {
+    const kept = await keptBlobs(16 * MIB)
+    const roots = ['a', 'b', 'c'].map((digit) => parseDigest(digit.repeat(64)))
+    for (const [i, root] of roots.entries()) {
+      const jobId = String(i).repeat(64) as JobId
+      await kept.blobs.keep(jobId, root, true)
+      kept.pass(HOUR)
+      kept.blobs.onEnded(jobId)
+      await settled()
+    }
+    assert.deepEqual(
+      roots.map((root) => isKept(kept, root)),
+      [false, true, true],
+    )
+  })
+
+  it('that were fetched are offered to others until no job needs them', async () => {
+    const { blobs, provided } = await keptBlobs()
+    blobs.onFetched(one, [made, passing])
+    blobs.onFetched(two, [made])
+    blobs.onEnded(one)
+    assert.deepEqual(provided, new Set([made]))
+    blobs.onEnded(two)
+    assert.equal(provided.size, 0)
   })
 })

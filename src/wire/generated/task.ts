@@ -522,6 +522,7 @@ export interface Heartbeat {
   step: number
   total: number
   note: string
+  fetch?: FetchState
 }
 
 export namespace Heartbeat {
@@ -557,6 +558,11 @@ export namespace Heartbeat {
         if ((obj.note != null && obj.note !== '')) {
           w.uint32(42)
           w.string(obj.note)
+        }
+
+        if (obj.fetch != null) {
+          w.uint32(50)
+          FetchState.codec().encode(obj.fetch, w)
         }
 
         if (opts.lengthDelimited !== false) {
@@ -595,6 +601,12 @@ export namespace Heartbeat {
             }
             case 5: {
               obj.note = reader.string()
+              break
+            }
+            case 6: {
+              obj.fetch = FetchState.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.fetch
+              })
               break
             }
             default: {
@@ -647,6 +659,13 @@ export namespace Heartbeat {
               }
               break
             }
+            case 6: {
+              yield * FetchState.codec().stream(reader, reader.uint32(), `${prefix}.fetch`, {
+                limits: opts.limits?.fetch
+              })
+
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -684,6 +703,49 @@ export namespace Heartbeat {
     value: string
   }
 
+  export interface HeartbeatFetchWhatFieldEvent {
+    field: '$.fetch.what'
+    value: string
+  }
+
+  export interface HeartbeatFetchDoneBytesFieldEvent {
+    field: '$.fetch.doneBytes'
+    value: number
+  }
+
+  export interface HeartbeatFetchTotalBytesFieldEvent {
+    field: '$.fetch.totalBytes'
+    value: number
+  }
+
+  export interface HeartbeatFetchBytesPerSecondFieldEvent {
+    field: '$.fetch.bytesPerSecond'
+    value: number
+  }
+
+  export interface HeartbeatFetchEtaMsFieldEvent {
+    field: '$.fetch.etaMs'
+    value: number
+  }
+
+  export interface HeartbeatFetchSourcesPeerFieldEvent {
+    field: '$.fetch.sources[].peer'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface HeartbeatFetchSourcesBytesFieldEvent {
+    field: '$.fetch.sources[].bytes'
+    value: number
+    index: number
+  }
+
+  export interface HeartbeatFetchSourcesStateFieldEvent {
+    field: '$.fetch.sources[].state'
+    value: string
+    index: number
+  }
+
   export function encode (obj: Partial<Heartbeat>): Uint8Array {
     return encodeMessage(obj, Heartbeat.codec())
   }
@@ -692,8 +754,383 @@ export namespace Heartbeat {
     return decodeMessage(buf, Heartbeat.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Heartbeat>): Generator<HeartbeatTaskIdFieldEvent | HeartbeatPhaseFieldEvent | HeartbeatStepFieldEvent | HeartbeatTotalFieldEvent | HeartbeatNoteFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Heartbeat>): Generator<HeartbeatTaskIdFieldEvent | HeartbeatPhaseFieldEvent | HeartbeatStepFieldEvent | HeartbeatTotalFieldEvent | HeartbeatNoteFieldEvent | HeartbeatFetchWhatFieldEvent | HeartbeatFetchDoneBytesFieldEvent | HeartbeatFetchTotalBytesFieldEvent | HeartbeatFetchBytesPerSecondFieldEvent | HeartbeatFetchEtaMsFieldEvent | HeartbeatFetchSourcesPeerFieldEvent | HeartbeatFetchSourcesBytesFieldEvent | HeartbeatFetchSourcesStateFieldEvent> {
     return streamMessage(buf, Heartbeat.codec(), opts)
+  }
+}
+
+export interface FetchState {
+  what: string
+  doneBytes: number
+  totalBytes: number
+  bytesPerSecond: number
+  etaMs: number
+  sources: FetchSource[]
+}
+
+export namespace FetchState {
+  let _codec: Codec<FetchState>
+
+  export const codec = (): Codec<FetchState> => {
+    if (_codec == null) {
+      _codec = message<FetchState>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.what != null && obj.what !== '')) {
+          w.uint32(10)
+          w.string(obj.what)
+        }
+
+        if ((obj.doneBytes != null && obj.doneBytes !== 0)) {
+          w.uint32(16)
+          w.uint64Number(obj.doneBytes)
+        }
+
+        if ((obj.totalBytes != null && obj.totalBytes !== 0)) {
+          w.uint32(24)
+          w.uint64Number(obj.totalBytes)
+        }
+
+        if ((obj.bytesPerSecond != null && obj.bytesPerSecond !== 0)) {
+          w.uint32(32)
+          w.uint64Number(obj.bytesPerSecond)
+        }
+
+        if ((obj.etaMs != null && obj.etaMs !== 0)) {
+          w.uint32(40)
+          w.uint64Number(obj.etaMs)
+        }
+
+        if (obj.sources != null && obj.sources.length > 0) {
+          for (const value of obj.sources) {
+            w.uint32(50)
+            FetchSource.codec().encode(value, w)
+          }
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          what: '',
+          doneBytes: 0,
+          totalBytes: 0,
+          bytesPerSecond: 0,
+          etaMs: 0,
+          sources: []
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.what = reader.string()
+              break
+            }
+            case 2: {
+              obj.doneBytes = reader.uint64Number()
+              break
+            }
+            case 3: {
+              obj.totalBytes = reader.uint64Number()
+              break
+            }
+            case 4: {
+              obj.bytesPerSecond = reader.uint64Number()
+              break
+            }
+            case 5: {
+              obj.etaMs = reader.uint64Number()
+              break
+            }
+            case 6: {
+              if (opts.limits?.sources != null && obj.sources.length === opts.limits.sources) {
+                throw new MaxLengthError('Decode error - repeated field "sources" had too many elements')
+              }
+
+              obj.sources.push(FetchSource.codec().decode(reader, reader.uint32(), {
+                limits: opts.limits?.sources$
+              }))
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const obj = {
+          sources: 0
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.what`,
+                value: reader.string()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.doneBytes`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.totalBytes`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 4: {
+              yield {
+                field: `${prefix}.bytesPerSecond`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 5: {
+              yield {
+                field: `${prefix}.etaMs`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 6: {
+              if (opts.limits?.sources != null && obj.sources === opts.limits.sources) {
+                throw new MaxLengthError('Streaming decode error - repeated field "sources" had too many elements')
+              }
+
+              for (const evt of FetchSource.codec().stream(reader, reader.uint32(), `${prefix}.sources[]`, {
+                limits: opts.limits?.sources$
+              })) {
+                yield {
+                  ...evt,
+                  index: obj.sources
+                }
+              }
+
+              obj.sources++
+
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FetchStateWhatFieldEvent {
+    field: '$.what'
+    value: string
+  }
+
+  export interface FetchStateDoneBytesFieldEvent {
+    field: '$.doneBytes'
+    value: number
+  }
+
+  export interface FetchStateTotalBytesFieldEvent {
+    field: '$.totalBytes'
+    value: number
+  }
+
+  export interface FetchStateBytesPerSecondFieldEvent {
+    field: '$.bytesPerSecond'
+    value: number
+  }
+
+  export interface FetchStateEtaMsFieldEvent {
+    field: '$.etaMs'
+    value: number
+  }
+
+  export interface FetchStateSourcesPeerFieldEvent {
+    field: '$.sources[].peer'
+    value: Uint8Array
+    index: number
+  }
+
+  export interface FetchStateSourcesBytesFieldEvent {
+    field: '$.sources[].bytes'
+    value: number
+    index: number
+  }
+
+  export interface FetchStateSourcesStateFieldEvent {
+    field: '$.sources[].state'
+    value: string
+    index: number
+  }
+
+  export function encode (obj: Partial<FetchState>): Uint8Array {
+    return encodeMessage(obj, FetchState.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FetchState>): FetchState {
+    return decodeMessage(buf, FetchState.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FetchState>): Generator<FetchStateWhatFieldEvent | FetchStateDoneBytesFieldEvent | FetchStateTotalBytesFieldEvent | FetchStateBytesPerSecondFieldEvent | FetchStateEtaMsFieldEvent | FetchStateSourcesPeerFieldEvent | FetchStateSourcesBytesFieldEvent | FetchStateSourcesStateFieldEvent> {
+    return streamMessage(buf, FetchState.codec(), opts)
+  }
+}
+
+export interface FetchSource {
+  peer: Uint8Array
+  bytes: number
+  state: string
+}
+
+export namespace FetchSource {
+  let _codec: Codec<FetchSource>
+
+  export const codec = (): Codec<FetchSource> => {
+    if (_codec == null) {
+      _codec = message<FetchSource>((obj, w, opts = {}) => {
+        if (opts.lengthDelimited !== false) {
+          w.fork()
+        }
+
+        if ((obj.peer != null && obj.peer.byteLength > 0)) {
+          w.uint32(10)
+          w.bytes(obj.peer)
+        }
+
+        if ((obj.bytes != null && obj.bytes !== 0)) {
+          w.uint32(16)
+          w.uint64Number(obj.bytes)
+        }
+
+        if ((obj.state != null && obj.state !== '')) {
+          w.uint32(26)
+          w.string(obj.state)
+        }
+
+        if (opts.lengthDelimited !== false) {
+          w.ldelim()
+        }
+      }, (reader, length, opts = {}) => {
+        const obj: any = {
+          peer: uint8ArrayAlloc(0),
+          bytes: 0,
+          state: ''
+        }
+
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              obj.peer = reader.bytes()
+              break
+            }
+            case 2: {
+              obj.bytes = reader.uint64Number()
+              break
+            }
+            case 3: {
+              obj.state = reader.string()
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+
+        return obj
+      }, function * (reader, length, prefix, opts = {}) {
+        const end = length == null ? reader.len : reader.pos + length
+
+        while (reader.pos < end) {
+          const tag = reader.uint32()
+
+          switch (tag >>> 3) {
+            case 1: {
+              yield {
+                field: `${prefix}.peer`,
+                value: reader.bytes()
+              }
+              break
+            }
+            case 2: {
+              yield {
+                field: `${prefix}.bytes`,
+                value: reader.uint64Number()
+              }
+              break
+            }
+            case 3: {
+              yield {
+                field: `${prefix}.state`,
+                value: reader.string()
+              }
+              break
+            }
+            default: {
+              reader.skipType(tag & 7)
+              break
+            }
+          }
+        }
+      })
+    }
+
+    return _codec
+  }
+
+  export interface FetchSourcePeerFieldEvent {
+    field: '$.peer'
+    value: Uint8Array
+  }
+
+  export interface FetchSourceBytesFieldEvent {
+    field: '$.bytes'
+    value: number
+  }
+
+  export interface FetchSourceStateFieldEvent {
+    field: '$.state'
+    value: string
+  }
+
+  export function encode (obj: Partial<FetchSource>): Uint8Array {
+    return encodeMessage(obj, FetchSource.codec())
+  }
+
+  export function decode (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FetchSource>): FetchSource {
+    return decodeMessage(buf, FetchSource.codec(), opts)
+  }
+
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<FetchSource>): Generator<FetchSourcePeerFieldEvent | FetchSourceBytesFieldEvent | FetchSourceStateFieldEvent> {
+    return streamMessage(buf, FetchSource.codec(), opts)
   }
 }
 
