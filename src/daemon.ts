@@ -97,6 +97,8 @@ const BUILTIN_WORKER = new URL('./training/builtin-worker.js', import.meta.url)
 const HOLDER_MS = 3_000
 /** Peers that trickle must not hold up a job for ever. */
 const READ_OUTPUT_MS = 2 * 3600_000
+/** Without a new piece from anybody for so long an accepted output is lost, and made again. */
+const OUTPUT_GIVE_UP_MS = 30_000
 /** What does not stop in this time is left behind. */
 const STOP_STEP_MS = 4_000
 /** Folders of a home, for the owner's eyes alone. */
@@ -402,11 +404,13 @@ export async function startDaemon(
       readOutput: async (runner, output, providers, given) => {
         const signal = AbortSignal.any([given, AbortSignal.timeout(READ_OUTPUT_MS)])
         const holder = ownBlobs.holderOf(runner.context.jobId)
-        await transfer.fetch(output.root, providers, {
-          signal,
-          holder,
-          maxBytes: FOLDER_LIMITS.bytes,
-        })
+        // After a restart nobody is connected yet, and those who made it may have moved.
+        const fetch = (digest: Digest, maxBytes: number): Promise<unknown> =>
+          transfer.fetch(digest, providers, {
+            ...{ signal, holder, maxBytes, giveUpMs: OUTPUT_GIVE_UP_MS },
+            findMore: (step) => providersOf(digest, step),
+          })
+        await fetch(output.root, FOLDER_LIMITS.bytes)
         const files = await readFolder(blobs, output.root)
         let leftBytes = runner.context.plan.resources.outMiB * 1024 ** 2
         const { context, state } = runner
@@ -419,7 +423,7 @@ export async function startDaemon(
             if (leftBytes < 0) {
               throw new CtdError('OUTPUT_TOO_LARGE', 'the artifacts exceed the size asked for')
             }
-            await transfer.fetch(file.digest, providers, { signal, holder, maxBytes })
+            await fetch(file.digest, maxBytes)
           }
         }
         if (output.told !== undefined) {

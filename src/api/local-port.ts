@@ -66,6 +66,8 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'
 const ASK_MS = 5_000
 /** Without a new piece from anybody for so long, what a job begins with is not to be had. */
 const BRING_GIVE_UP_MS = 30_000
+/** Without a new piece from anybody for so long, an artifact is not to be had now. */
+const FILE_GIVE_UP_MS = 30_000
 const HOLDERS_MAX = 12
 const LOG_LINES_MAX = 1000
 const LOG_LINE_CHARS = 1000
@@ -219,9 +221,12 @@ export class LocalPort implements DaemonPort {
     const providers = state.batches.flatMap((batch) =>
       [...batch.outputs.values()].flatMap((output) => output.providers),
     )
+    // As a rule it is here; else from whoever made it, under whatever address it has now.
     await this.#parts.transfer.fetch(digest, [...new Set(providers)], {
       signal,
       maxBytes: file.sizeBytes,
+      findMore: (step) => this.#parts.providersOf(digest, step),
+      giveUpMs: FILE_GIVE_UP_MS,
     })
     return createReadStream(this.#parts.blobs.path(digest))
   }
