@@ -207,6 +207,8 @@ export class SwarmFetch implements FetchHost {
     this.#doneBytes = partial.verifiedBytes
     this.#rate = new RateMeter(this.#doneBytes, performance.now())
     this.#target = { manifest, partial, schedule }
+    // Reading again what an earlier run left may take minutes; that was no waiting for peers.
+    this.#lastPieceMs = performance.now()
     this.#progress.trigger()
     return this.#target
   }

@@ -1,6 +1,6 @@
 /** Fetches over streams in memory: peers that join, help each other, lie, trickle and vanish. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmod, mkdtemp, open, readFile, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -338,6 +338,31 @@ test('providers may come while a fetch runs, from a feed, a search and a second 
     }),
     { code: 'BLOB_UNAVAILABLE' },
   )
+})
+
+test('a fetch that reads for long what an earlier run left does not take that for silence', async () => {
+  const [seed, asker] = [await member(), await member()]
+  const { digest } = await seed.store.addBytes(randomBytes(3 * MIB))
+  const manifest = await seed.store.readManifest(digest)
+  await (await asker.store.openPartial(manifest)).close()
+  const giveUpMs = 100
+  const store: BlobStore = new Proxy(asker.store, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key, target)
+      if (typeof value !== 'function') return value
+      if (key !== 'openPartial') return value.bind(target) as unknown
+      return async (...args: unknown[]): Promise<unknown> => {
+        const endMs = performance.now() + 2 * giveUpMs
+        while (performance.now() < endMs) createHash('sha256').update('hard work').digest()
+        return (await Reflect.apply(value, target, args)) as unknown
+      }
+    },
+  })
+  const transfer = new BlobTransfer({ store, transport: network.transportOf(asker.name) })
+  const findMore = (): Promise<PeerId[]> => Promise.resolve([])
+  const options = { signal: soon(), findMore, giveUpMs: 100 }
+  const { fetchedBytes } = await transfer.fetch(digest, [seed.peer], options)
+  assert.equal(fetchedBytes, 3 * MIB)
 })
 
 test('progress tells rate, time left and sources, four times a second at most', async () => {
