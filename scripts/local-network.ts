@@ -17,7 +17,8 @@ const ROOT = join(import.meta.dirname, '..')
 export const CTD = join(ROOT, 'dist/cli/ctd.js')
 /** As in the first line of the program: with V8's own 16 MiB an idle daemon holds 30 MB more. */
 export const NODE_FLAGS = ['--max-semi-space-size=4']
-const START_MS = 60_000
+/** A busy machine takes its time to load a program. */
+const START_MS = 180_000
 const STOP_MS = 30_000
 const POLL_MS = 50
 
