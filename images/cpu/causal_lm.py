@@ -55,9 +55,22 @@ def read_data(path: str, config: dict) -> dict[str, torch.Tensor]:
     return found
 
 
-def predict(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
-    """Logits [rows, length, vocabulary] of the next token, from token ids int64 [rows, length]."""
+# Keys and values [rows, heads, length, width] of the tokens that a layer has seen, by layer.
+Cache = dict[int, tuple[torch.Tensor, torch.Tensor]]
+
+
+def predict(
+    config: dict,
+    weights: dict[str, torch.Tensor],
+    tokens: torch.Tensor,
+    cache: Cache | None = None,
+) -> torch.Tensor:
+    """Logits [rows, length, vocabulary] of the next token, from token ids int64 [rows, length].
+
+    With a cache the tokens follow those that it was filled with, and are added to it.
+    """
     rows, length = tokens.shape
+    before = cache[0][0].shape[2] if cache else 0
     heads = config["heads"]
     width = config["hidden"] // heads
 
@@ -72,12 +85,18 @@ def predict(config: dict, weights: dict[str, torch.Tensor], tokens: torch.Tensor
         return x.view(rows, length, heads, width).transpose(1, 2)
 
     words = weights["transformer.wte.weight"]
-    x = functional.embedding(tokens, words) + weights["transformer.wpe.weight"][:length]
-    future = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+    places = weights["transformer.wpe.weight"][before : before + length]
+    x = functional.embedding(tokens, words) + places
+    future = torch.ones(length, before + length, dtype=torch.bool, device=tokens.device)
+    future = future.triu(before + 1)
     for layer in range(config["layers"]):
         prefix = f"transformer.h.{layer}"
         states = linear(f"{prefix}.attn.c_attn", layer_norm(f"{prefix}.ln_1", x))
         query, key, value = (split_heads(part) for part in states.split(config["hidden"], dim=2))
+        if cache is not None:
+            if before > 0:
+                key, value = (torch.cat(pair, dim=2) for pair in zip(cache[layer], (key, value)))
+            cache[layer] = key, value
         scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(width)
         weighed = torch.softmax(scores.masked_fill(future, -math.inf), dim=-1)
         context = torch.matmul(weighed, value).transpose(1, 2).reshape(rows, length, -1)

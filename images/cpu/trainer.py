@@ -1,4 +1,4 @@
-"""Runs one task of a training job: local steps on a shard, an evaluation, or the reference loop.
+"""Runs one task: local steps on a shard, an evaluation, work over rows, or the reference loop.
 
 `/in/task.json` says which. Same inputs, same bytes: one thread, no dropout, an order of rows and
 learning rates that come from the task, an optimiser that starts from zero. Progress goes to the
@@ -57,6 +57,10 @@ def run_task() -> None:
         tasks.train(task)
     elif kind == "eval":
         tasks.evaluate(task)
+    elif kind in ("embed", "generate"):
+        import inference
+
+        {"embed": inference.embed, "generate": inference.generate}[kind](task)
     elif kind == "reference":
         from reference import run_reference
 

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import torch
 
+import lora
 import trainer_codecs as codecs
 import trainer_tensors as tensors
 from evaluation import NotFinite
@@ -31,6 +32,8 @@ FAMILIES = {
     "image-classifier": "image_classifier",
     "tabular": "tabular",
 }
+
+Tensors = dict[str, torch.Tensor]
 
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
@@ -118,6 +121,17 @@ def read_weights(path: str, config: dict) -> dict[str, torch.Tensor]:
     return found
 
 
+def read_model(task: dict) -> tuple[Tensors, Callable[[Tensors], Tensors]]:
+    """What is trained, and the function that makes all weights of the model of it."""
+    path = f"{IN}/weights.safetensors"
+    adapters = task.get("lora")
+    if adapters is None:
+        return read_weights(path, task["model"]), lambda trained: trained
+    frozen = read_weights(f"{IN}/frozen.safetensors", task["model"])
+    trained = lora.read_adapters(path, frozen, adapters)
+    return trained, lambda now: lora.apply_adapters(frozen, now, adapters)
+
+
 class FlatParameters:
     """All parameters in one buffer, so that an optimiser's step is a few long operations."""
 
@@ -172,8 +186,9 @@ def learn(
     task: dict,
     parameters: FlatParameters,
     batch_of: Callable[[], dict[str, torch.Tensor]],
+    weights_of: Callable[[Tensors], Tensors] = lambda trained: trained,
 ) -> dict:
-    """Runs the task's steps on batches of rows.
+    """Runs the task's steps on batches of rows, with all weights made of what is trained.
 
     Returns the mean loss over the first and the last eighth of the steps, and what was seen.
     """
@@ -189,7 +204,7 @@ def learn(
     for step, rate in enumerate(rates, start=1):
         batch = batch_of()
         parameters.gradients.zero_()
-        loss, count = family.loss(config, parameters.named, batch)
+        loss, count = family.loss(config, weights_of(parameters.named), batch)
         loss.backward()
         with torch.no_grad():
             optimiser.step(rate)
@@ -224,13 +239,13 @@ def train(task: dict) -> None:
 
     That is W_start - W_end, or with `gradient` what a synchronous optimiser takes its step by.
     """
-    weights = read_weights(f"{IN}/weights.safetensors", task["model"])
+    weights, weights_of = read_model(task)
     parameters = FlatParameters(weights)
     data = family_of(task["model"]).read_data(f"{IN}/data.safetensors", task["model"])
     stream = batches(task["seed"], row_count(data), task["batchSize"], task["startStep"])
     is_gradient = task.get("gradient", False)
     run = measure if is_gradient else learn
-    metrics = run(task, parameters, lambda: take_rows(data, next(stream)))
+    metrics = run(task, parameters, lambda: take_rows(data, next(stream)), weights_of)
     update = (
         (name, leaf.grad if is_gradient else weights[name] - leaf.detach())
         for name, leaf in parameters.named.items()
@@ -243,6 +258,7 @@ def measure(
     task: dict,
     parameters: FlatParameters,
     batch_of: Callable[[], dict[str, torch.Tensor]],
+    weights_of: Callable[[Tensors], Tensors],
 ) -> dict:
     """The gradient of one batch, left in the parameters; returns what `learn` does."""
     if task["steps"] != 1:
@@ -250,7 +266,7 @@ def measure(
     progress = Progress(1)
     parameters.gradients.zero_()
     config = task["model"]
-    loss, count = family_of(config).loss(config, parameters.named, batch_of())
+    loss, count = family_of(config).loss(config, weights_of(parameters.named), batch_of())
     loss.backward()
     value = loss.item()
     if not math.isfinite(value):
@@ -304,6 +320,7 @@ def score(
 def evaluate(task: dict) -> None:
     """Scores the weights on an evaluation shard."""
     config = task["model"]
-    weights = read_weights(f"{IN}/weights.safetensors", config)
+    trained, weights_of = read_model(task)
+    weights = weights_of(trained)
     data = family_of(config).read_data(f"{IN}/data.safetensors", config)
     tensors.write_json(f"{OUT}/metrics.json", score(config, weights, data, task["batchSize"]))

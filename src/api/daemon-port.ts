@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream'
 import type { Algorithm } from '../training/algorithm.js'
 import type { DataFormat } from '../training/data/source.js'
+import type { MapOutput } from '../training/map.js'
 import type { PeerId } from '../wire/ids.js'
 import type { BlobPort } from './blob-port.js'
 import type { ImagePort } from './image-desk.js'
@@ -77,6 +78,31 @@ export interface RunRequest {
   readonly auditPpm?: number
 }
 
+/** A given model goes over rows: vectors of texts (`embed`), or texts that go on (`generate`). */
+export interface MapRequest {
+  readonly kind: 'map'
+  readonly verb: 'embed' | 'generate'
+  /** A folder with `config.json` and `model.safetensors`; a digest, or an absolute path. */
+  readonly model: string
+  /** Lines of text, or a table with a column of texts; source as for `model`. */
+  readonly dataset: string
+  readonly format?: DataFormat
+  readonly textColumn?: string
+  /** `npy`, `jsonl` or `csv` for vectors, `jsonl` or `csv` for texts. */
+  readonly output: MapOutput
+  /** Of `generate`: 64 by default. */
+  readonly maxTokens?: number
+  /** Of `generate`: 0, the default, takes the likeliest token always. */
+  readonly temperature?: number
+  readonly shards?: number
+  readonly name?: string
+  readonly seed?: string
+  readonly replicas?: number
+  readonly auditPpm?: number
+}
+
+export type JobRequest = TrainRequest | RunRequest | MapRequest
+
 /** `pending` waits for peers, `running` has elected executors; the last three are terminal. */
 export type JobState = 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled'
 
@@ -119,7 +145,7 @@ export interface TaskView {
 export interface JobView {
   readonly id: string
   readonly name: string
-  readonly kind: 'train' | 'run'
+  readonly kind: 'train' | 'run' | 'map'
   readonly requester: string
   readonly status: JobState
   /** Why it is not running or has ended: a stable code and words; empty when all is well. */
@@ -279,7 +305,7 @@ export interface LogLine {
 }
 
 export interface DaemonPort {
-  submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }>
+  submit(request: JobRequest): Promise<{ readonly id: string }>
   /** Also for jobs of other peers: asks those who hold its state. `id` may be a unique prefix. */
   job(id: string, signal: AbortSignal): Promise<JobView>
   jobs(): Promise<readonly JobView[]>

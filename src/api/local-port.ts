@@ -23,12 +23,11 @@ import type { BlobPort } from './blob-port.js'
 import type {
   DaemonPort,
   FileView,
+  JobRequest,
   JobView,
   LogLine,
   NodeView,
   PeerView,
-  RunRequest,
-  TrainRequest,
   ReputationView,
 } from './daemon-port.js'
 import type { ImagePort } from './image-desk.js'
@@ -84,7 +83,7 @@ export class LocalPort implements DaemonPort {
     this.images = parts.imageDesk
   }
 
-  async submit(request: TrainRequest | RunRequest): Promise<{ readonly id: string }> {
+  async submit(request: JobRequest): Promise<{ readonly id: string }> {
     return this.#submit(async (components) => createJobOf(components, request))
   }
 

@@ -61,7 +61,7 @@ export function unfinishedIn(network: string, record: JobRecord): UnfinishedJob 
 
 /**
  * The job that goes on where another stopped: same plan, same seeds, the rounds that are left. With
- * no closed round it begins anew.
+ * no closed round, or with adapters, it begins anew.
  *
  * @throws CtdError RESUME_NOT_TRAINING, BLOB_*
  */
@@ -76,7 +76,8 @@ export async function resumedJob(
       hint: 'submit the job again',
     })
   }
-  const closed = latestClosedRound(plan, spec, outputOf)
+  // The state of adapters is of no use without the weights that they belong to: they begin anew.
+  const closed = spec.lora === undefined ? latestClosedRound(plan, spec, outputOf) : undefined
   const state = closed === undefined ? message.inputs.slice(1) : closed.files.map(inputOf)
   const providers = new Map(closed?.files.map((file) => [file.name, file.providers]))
   const inputs = [...message.inputs.slice(0, 1), ...state]

@@ -7,6 +7,7 @@ import { isAbsolute } from 'node:path'
 import { z } from 'zod'
 import { DATA_FORMATS } from '../training/data/source.js'
 import { ALGORITHM_FIELDS } from '../training/algorithm.js'
+import { MAP_LIMITS, MAP_OUTPUTS } from '../training/map.js'
 import { API_LIMITS } from './limits.js'
 
 const DAY_MS = 24 * 3600 * 1000
@@ -121,8 +122,26 @@ export const runRequestSchema = z.strictObject({
   isolation: z.enum(['runc', 'runsc', 'kata']).exactOptional(),
 })
 
+const mapRequestSchema = z.strictObject({
+  kind: z.literal('map'),
+  verb: z.enum(['embed', 'generate']),
+  model: source,
+  dataset: source,
+  format: z.enum(DATA_FORMATS).exactOptional(),
+  textColumn: text(128).exactOptional(),
+  output: z.enum(MAP_OUTPUTS),
+  maxTokens: whole(1, 8191).exactOptional(),
+  temperature: z.number().min(0).max(10).exactOptional(),
+  ...common,
+  shards: whole(1, MAP_LIMITS.shards).exactOptional(),
+})
+
 /** Body of `POST /v1/jobs`. */
-export const jobRequestSchema = z.discriminatedUnion('kind', [trainRequestSchema, runRequestSchema])
+export const jobRequestSchema = z.discriminatedUnion('kind', [
+  trainRequestSchema,
+  runRequestSchema,
+  mapRequestSchema,
+])
 
 export const emptyQuerySchema = z.strictObject({})
 export const idQuerySchema = z.strictObject({ id: jobIdSchema })
@@ -163,7 +182,7 @@ const jobFields = {
   status: jobState,
   progress: z.number().min(0).max(1),
   name: z.string(),
-  kind: z.enum(['train', 'run']),
+  kind: z.enum(['train', 'run', 'map']),
   code: z.string(),
   reason: z.string(),
   tasksTotal: z.int(),

@@ -25,7 +25,8 @@ import { encodeFolder, type FolderFile } from '../wire/folder.js'
 import { fromHex, parseDigest, toHex } from '../wire/ids.js'
 import type { Digest } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
-import type { RunRequest, TrainRequest } from './daemon-port.js'
+import type { JobRequest, MapRequest, RunRequest, TrainRequest } from './daemon-port.js'
+import { mapJob } from './map-submission.js'
 
 export interface SubmissionComponents {
   readonly blobs: BlobStore
@@ -50,12 +51,9 @@ const DIGEST = /^[0-9a-f]{64}$/
 /** @throws CtdError DATA_*, UNKNOWN_MODEL, DATASET_NOT_FOUND, IMAGE_UNKNOWN, … */
 export async function createJobOf(
   components: SubmissionComponents,
-  request: TrainRequest | RunRequest,
+  request: JobRequest,
 ): Promise<NewJob> {
-  const job =
-    request.kind === 'train'
-      ? await trainJob(components, request)
-      : await runJob(components, request)
+  const job = await unreplicated(components, request)
   const { replicas = REPLICAS, auditPpm = AUDIT_PPM } = request
   if (replicas < LIMITS.replicasMin || replicas > LIMITS.replicasPerTask) {
     throw new CtdError('BAD_REPLICAS', `${replicas} replicas`, {
@@ -66,6 +64,29 @@ export async function createJobOf(
 }
 
 type Unreplicated = Omit<NewJob, 'replicas' | 'auditPpm'>
+
+async function unreplicated(
+  components: SubmissionComponents,
+  request: JobRequest,
+): Promise<Unreplicated> {
+  switch (request.kind) {
+    case 'train':
+      return await trainJob(components, request)
+    case 'run':
+      return await runJob(components, request)
+    case 'map':
+      return await rowsJob(components, request)
+  }
+}
+
+async function rowsJob(
+  components: SubmissionComponents,
+  request: MapRequest,
+): Promise<Unreplicated> {
+  const findDataset = (source: string) => findSource(components, source, 'dataset')
+  const addDataset = (source: string) => addInput(components, 'dataset', source, 'dataset')
+  return await mapJob({ ...components, findDataset, addDataset }, request)
+}
 
 async function trainJob(
   components: SubmissionComponents,
@@ -207,11 +228,13 @@ function trainResources(request: TrainRequest, summary: DatasetSummary): Resourc
     maxLength: request.maxLength ?? defaultMaxLength(request.model),
     ...algorithmOf(request),
   })
-  const { parameters, taskSeconds, activationBytes } = estimateCost(plan, {
+  const { parameters, trained, taskSeconds, activationBytes } = estimateCost(plan, {
     gflops: 1,
     replicas: 1,
   })
-  const stateMiB = Math.ceil((parameters * 4 * 6) / 1024 ** 2)
+  // Of what is frozen: the weights, and those with adapters in them and their gradients.
+  const frozen = plan.lora === undefined ? 0 : parameters
+  const stateMiB = Math.ceil((trained * 4 * 6 + frozen * 4 * 3) / 1024 ** 2)
   return {
     memoryMiB: 768 + stateMiB + Math.ceil(activationBytes / 1024 ** 2),
     cpus: 1,

@@ -11,6 +11,10 @@ export interface AlgorithmFlags {
   readonly evalEvery?: string
   readonly patience?: string
   readonly keep?: string
+  readonly loraRank?: string
+  readonly loraAlpha?: string
+  readonly loraTargets?: string
+  readonly loraMerge?: boolean
 }
 
 const ROUNDS_MAX = 1000
@@ -24,6 +28,10 @@ export function addAlgorithmOptions(command: Command): Command {
     .option('--eval-every <n>', 'evaluate after every n rounds')
     .option('--patience <n>', 'stop after n evaluations that brought nothing better')
     .option('--keep <which>', 'weights of the best or the last evaluated round')
+    .option('--lora-rank <n>', 'train adapters of this rank; the given weights stay as they are')
+    .option('--lora-alpha <x>', 'the adapters count alpha / rank times (default: twice the rank)')
+    .option('--lora-targets <which>', 'matrices of the attention, or all of a layer')
+    .option('--lora-merge', 'the result also holds the weights with the adapters worked in')
 }
 
 /** @throws CtdError USAGE */
@@ -41,7 +49,35 @@ export function algorithmRequest(flags: AlgorithmFlags): Algorithm {
     ...(evalEvery === undefined ? {} : { evalEvery: parseWhole(evalEvery, 1, ROUNDS_MAX) }),
     ...(patience === undefined ? {} : { patience: parseWhole(patience, 1, ROUNDS_MAX) }),
     ...(keep === undefined ? {} : { keep: oneOf('--keep', keep, ['best', 'last']) }),
+    ...loraRequest(flags),
   }
+}
+
+function loraRequest(flags: AlgorithmFlags): Pick<Algorithm, 'lora'> {
+  const { loraRank, loraAlpha, loraTargets, loraMerge } = flags
+  if (loraRank === undefined) {
+    const isLost = loraAlpha !== undefined || loraTargets !== undefined || loraMerge === true
+    if (!isLost) return {}
+    throw usage('there are no adapters without a rank', 'add --lora-rank 8')
+  }
+  const targets =
+    loraTargets === undefined
+      ? {}
+      : { targets: oneOf('--lora-targets', loraTargets, ['attention', 'all']) }
+  return {
+    lora: {
+      rank: parseWhole(loraRank, 1, 256),
+      ...(loraAlpha === undefined ? {} : { alpha: parseAlpha(loraAlpha) }),
+      ...targets,
+      ...(loraMerge === true ? { merge: true } : {}),
+    },
+  }
+}
+
+function parseAlpha(text: string): number {
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN
+  if (value > 0 && value <= 4096) return value
+  throw usage(`--lora-alpha ${text} is no number above 0 and at most 4096`)
 }
 
 function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {

@@ -13,6 +13,7 @@ import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
 import type { AddFlags } from './blob-add.js'
 import type { GetFlags } from './blob-get.js'
 import type { ImageBuildFlags } from './images.js'
+import type { MapFlags } from './map.js'
 import type { ResultsFlags } from './results.js'
 import type { RepFlags } from './rep.js'
 import type { StartFlags } from './start.js'
@@ -214,6 +215,7 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
     const context = createContext(train.optsWithGlobals<GlobalOptions>())
     setExitCode(await trainCommand(context, train.opts<TrainFlags>()))
   })
+  addMapCommands((syntax, description) => common(add(syntax, description)), setExitCode)
   const collect = (value: string, before: readonly string[] = []): string[] => [...before, value]
   const run = common(
     add('run', 'run a program on other peers: ctd run --image cpu -- command, or ctd run job.yaml')
@@ -236,6 +238,42 @@ function addSubmitCommands(add: Add, setExitCode: SetExitCode): void {
     const { runCommand } = await import('./submit.js')
     const context = createContext(run.optsWithGlobals<GlobalOptions>())
     setExitCode(await runCommand(context, args, run.opts<RunFlags>()))
+  })
+}
+
+function addMapCommands(add: Add, setExitCode: SetExitCode): void {
+  const shared = (command: Command): Command =>
+    command
+      .requiredOption('--out <file>', 'where the rows are written; its ending says how')
+      .option('--force', 'replace what is there')
+      .option('--format <format>', 'of the rows, where the name does not say it')
+      .option('--text-column <name>', 'column of the text')
+      .option('--shards <n>', 'tasks side by side, 1 to 255')
+  const model = [
+    '--model <folder>',
+    'config.json and model.safetensors; or the digest of a folder',
+  ] as const
+  const embed = shared(
+    add('embed', 'vectors of texts, by a model of sentence vectors')
+      .requiredOption(...model)
+      .requiredOption('--dataset <file>', 'lines of text, or a table; or a digest'),
+  )
+  embed.action(async () => {
+    const { mapCommand } = await import('./map.js')
+    const context = createContext(embed.optsWithGlobals<GlobalOptions>())
+    setExitCode(await mapCommand(context, 'embed', embed.opts<MapFlags>()))
+  })
+  const generate = shared(
+    add('generate', 'texts that go on from prompts, by a language model')
+      .requiredOption(...model)
+      .requiredOption('--prompts <file>', 'lines of text, or a table; or a digest')
+      .option('--max-tokens <n>', 'tokens behind each prompt at most (default: 64)')
+      .option('--temperature <t>', '0 takes the likeliest token always (default), 1 draws'),
+  )
+  generate.action(async () => {
+    const { mapCommand } = await import('./map.js')
+    const context = createContext(generate.optsWithGlobals<GlobalOptions>())
+    setExitCode(await mapCommand(context, 'generate', generate.opts<MapFlags>()))
   })
 }
 

@@ -1,9 +1,9 @@
-/** `job.yaml`: the keys of a train or run request, one job a file; faults are told by line. */
+/** `job.yaml`: the keys of a train, run or map request, one job a file; faults are told by line. */
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { isMap, isSeq, LineCounter, parseDocument } from 'yaml'
 import type { Document } from 'yaml'
-import type { RunRequest, TrainRequest } from '../api/daemon-port.js'
+import type { JobRequest } from '../api/daemon-port.js'
 import { jobRequestSchema } from '../api/schemas.js'
 import { faultText, validateShape } from '../api/validation.js'
 import { CtdError, errorMessage } from '../errors.js'
@@ -11,7 +11,7 @@ import { CtdError, errorMessage } from '../errors.js'
 const JOB_FILE_BYTES_MAX = 1024 * 1024
 
 export interface JobFile {
-  readonly request: TrainRequest | RunRequest
+  readonly request: JobRequest
   /** Folder that relative sources in the file start from. */
   readonly base: string
 }
@@ -32,7 +32,7 @@ export async function readJobFile(path: string): Promise<JobFile> {
  *
  * @throws CtdError SPEC_INVALID naming file and line
  */
-export function parseJobFile(text: string, path: string): TrainRequest | RunRequest {
+export function parseJobFile(text: string, path: string): JobRequest {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true })
   const syntax = document.errors[0]
@@ -68,6 +68,7 @@ function absoluteSources(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   const copy: Record<string, unknown> = { ...value }
   for (const key of TRAIN_SOURCES) if (isText(copy[key])) copy[key] = ANY_DIGEST
+  if (copy['kind'] === 'map' && isText(copy['model'])) copy['model'] = ANY_DIGEST
   if (Array.isArray(copy['inputs'])) {
     copy['inputs'] = copy['inputs'].map((input: unknown): unknown =>
       typeof input === 'object' && input !== null && isText(Reflect.get(input, 'source'))
@@ -78,10 +79,7 @@ function absoluteSources(value: unknown): unknown {
   return copy
 }
 
-function restoreSources(
-  request: TrainRequest | RunRequest,
-  value: unknown,
-): TrainRequest | RunRequest {
+function restoreSources(request: JobRequest, value: unknown): JobRequest {
   const original = (path: readonly string[]): string => {
     let at: unknown = value
     for (const key of path) at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : at
@@ -95,6 +93,9 @@ function restoreSources(
       ...(weights === undefined ? {} : { weights: original(['weights']) }),
       ...(tokenizer === undefined ? {} : { tokenizer: original(['tokenizer']) }),
     }
+  }
+  if (request.kind === 'map') {
+    return { ...request, model: original(['model']), dataset: original(['dataset']) }
   }
   if (request.inputs === undefined) return request
   const inputs = request.inputs.map(({ name }, i) => ({

@@ -94,14 +94,7 @@ async function writeResults(
   for (const { file, target } of targets) {
     // An earlier call may have brought it: what is whole is not fetched again.
     if (await isWhole(target, file)) continue
-    const query = `/v1/jobs/${id}/file?path=${encodeURIComponent(file.path)}`
-    const written = await writeFrom(context, query, target, signal)
-    if (written !== file.sizeBytes) {
-      throw new CtdError(
-        'FILE_INCOMPLETE',
-        `${file.path}: ${written} of ${file.sizeBytes} bytes came`,
-      )
-    }
+    await writeArtifact(context, id, file, target, signal)
   }
   const sizeBytes = await writeFrom(
     context,
@@ -135,6 +128,21 @@ async function writeCurve(context: Context, id: string, folder: string): Promise
   ]
   for (const { path, text } of texts) await writeFile(join(folder, path), text)
   return texts.map(({ path, text }) => ({ path, sizeBytes: Buffer.byteLength(text), digest: '' }))
+}
+
+/** Writes one artifact of a job. @throws CtdError FILE_INCOMPLETE */
+export async function writeArtifact(
+  context: Context,
+  id: string,
+  file: FileView,
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const query = `/v1/jobs/${id}/file?path=${encodeURIComponent(file.path)}`
+  const written = await writeFrom(context, query, target, signal)
+  if (written === file.sizeBytes) return
+  const message = `${file.path}: ${written} of ${file.sizeBytes} bytes came`
+  throw new CtdError('FILE_INCOMPLETE', message)
 }
 
 /** Pins what a job made, so that it outlives the job's record. */

@@ -1,5 +1,11 @@
 /** `ctd train` and `ctd run`: upload, submit, follow, show the result. */
-import type { JobView, RunRequest, TensorTolerance, TrainRequest } from '../api/daemon-port.js'
+import type {
+  JobRequest,
+  JobView,
+  RunRequest,
+  TensorTolerance,
+  TrainRequest,
+} from '../api/daemon-port.js'
 import { algorithmRequest } from './algorithm-flags.js'
 import type { AlgorithmFlags } from './algorithm-flags.js'
 import { DATA_FORMATS, formatOfName, type DataFormat } from '../training/data/source.js'
@@ -16,7 +22,7 @@ export interface FollowFlags {
   readonly waitTimeout?: string
 }
 
-interface CommonFlags extends FollowFlags {
+export interface CommonFlags extends FollowFlags {
   readonly name?: string
   readonly seed?: string
   readonly replicas?: string
@@ -201,7 +207,7 @@ function parseTolerance(flag: string, text: string, max: number): number {
   throw usage(`${flag} takes 0, or a number from 0.000001 to ${max}`)
 }
 
-function commonFields(flags: CommonFlags): {
+export function commonFields(flags: CommonFlags): {
   name?: string
   seed?: string
   replicas?: number
@@ -244,11 +250,17 @@ function splitPair(text: string, flag: string, form: string): [string, string] {
   return [text.slice(0, at), text.slice(at + 1)]
 }
 
-async function submitAndFollow(
+/**
+ * Uploads what the request names, submits, and follows until the end.
+ *
+ * @param onSucceeded - what is left to do with the result; returns the exit code
+ */
+export async function submitAndFollow(
   context: Context,
-  request: TrainRequest | RunRequest,
+  request: JobRequest,
   base: string,
   flags: FollowFlags,
+  onSucceeded?: (job: JobView) => Promise<number>,
 ): Promise<number> {
   const { client } = context
   const waitMs = flags.waitTimeout === undefined ? undefined : parseDurationMs(flags.waitTimeout)
@@ -262,7 +274,7 @@ async function submitAndFollow(
     context.tell(`follow it: ctd results ${shortJob(id)} --wait`)
     return EXIT.ok
   }
-  return await followSubmitted(context, id, waitMs)
+  return await followSubmitted(context, id, waitMs, onSucceeded)
 }
 
 /** Runs `ctd resume`: a new job that goes on where another stopped; returns the exit code. */
@@ -287,6 +299,7 @@ async function followSubmitted(
   context: Context,
   id: string,
   waitMs: number | undefined,
+  onSucceeded?: (job: JobView) => Promise<number>,
 ): Promise<number> {
   const { client } = context
   context.tell(`job ${id}`)
@@ -294,14 +307,19 @@ async function followSubmitted(
   if (submitted.estimate !== '') context.tell(harmless(`estimate: ${submitted.estimate}`))
   const job = await followOnScreen(context, id, waitMs)
   showEnd(context, job)
+  if (onSucceeded !== undefined && job.status === 'succeeded') return await onSucceeded(job)
   return exitCodeOfJob(job)
 }
 
 async function uploadSources(
   context: Context,
-  request: TrainRequest | RunRequest,
+  request: JobRequest,
   base: string,
-): Promise<TrainRequest | RunRequest> {
+): Promise<JobRequest> {
+  if (request.kind === 'map') {
+    const model = await uploadSource(context.client, request.model, base)
+    return { ...request, model, dataset: await uploadSource(context.client, request.dataset, base) }
+  }
   if (request.kind === 'train') {
     const upload = (source: string): Promise<string> => uploadSource(context.client, source, base)
     const { dataset, weights, tokenizer } = request

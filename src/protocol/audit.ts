@@ -16,6 +16,7 @@ import { openEvidence } from './evidence.js'
 import type { VerifiedEvidence } from './evidence.js'
 import { encodeResult, resultOf } from './job-result.js'
 import type { ResultOutputs } from './job-result.js'
+import type { JobSpec } from './job-spec.js'
 import type { JobResult } from './job.js'
 import type { PlannedInput, PlannedSlot } from './plan.js'
 import { artifactsOf, runningSlots } from './selection.js'
@@ -70,7 +71,7 @@ export interface AuditReport {
   readonly problems: readonly AuditProblem[]
   readonly network: string
   readonly jobId: JobId | undefined
-  readonly kind: 'train' | 'run' | undefined
+  readonly kind: JobSpec['kind'] | undefined
   /** As recomputed from the accepted outputs; undefined when that failed. */
   readonly result: JobResult | undefined
   /** Accepted tasks, results revealed for them, messages in the transcript, artifacts checked. */
@@ -337,7 +338,7 @@ class Audit {
     const running = runningSlots(plan, metricsOf)
     const isWhole = running.every(({ batch, slot }) => this.#slot(batch, slot))
     if (!isWhole) return undefined
-    // A train job's result names a file of its first artifact, the model.
+    // The result of a train or map job names a file of its first artifact.
     const [model] = artifactsOf(plan, metricsOf)
     const producer = model?.file === undefined ? undefined : this.#slot(model.batch, model.slot)
     const files = producer && this.#filesOf(producer)
@@ -346,7 +347,7 @@ class Audit {
       return undefined
     }
     if (files?.some(({ path }) => path === model?.file) === false) {
-      this.#fail('RESULT_MISMATCH', 'the accepted output holds no model')
+      this.#fail('RESULT_MISMATCH', 'the accepted output holds no such file')
       return undefined
     }
     const result = resultOf(plan, (batch, slot) => this.#outputOf(batch, slot))

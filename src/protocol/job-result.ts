@@ -10,7 +10,7 @@ import type { Digest } from '../wire/ids.js'
 import type { AcceptedOutput, JobResult, JobRunState } from './job.js'
 import { outputOf } from './job.js'
 import type { TrainSpec } from './job-spec.js'
-import type { Evaluation, Plan } from './plan.js'
+import type { Artifact, Evaluation, Plan } from './plan.js'
 import { artifactsOf, chosenEvaluation, runningSlots } from './selection.js'
 import type { MetricsOf } from './selection.js'
 
@@ -41,9 +41,25 @@ export function resultOf(
     if (found === undefined) throw new InvariantError(`no output of slot ${batch}/${slot}`)
     return found
   }
-  return plan.spec.kind === 'train'
-    ? trainResult(plan, plan.spec, need, output)
-    : runResult(plan, need)
+  switch (plan.spec.kind) {
+    case 'train':
+      return trainResult(plan, plan.spec, need, output)
+    case 'run':
+      return runResult(plan, need)
+    case 'map':
+      return { accuracy: null, hash: artifactHash(plan.artifacts, need), rows: plan.spec.rows }
+  }
+}
+
+/** Of the file that the job is for: the first of its artifacts. */
+function artifactHash(
+  [first]: readonly Artifact[],
+  need: (batch: number, slot: number) => ResultOutputs,
+): Digest {
+  if (first?.file === undefined) throw new InvariantError('the job has no file of results')
+  const hash = need(first.batch, first.slot).files?.get(first.file)?.digest
+  if (hash === undefined) throw new InvariantError(`${first.file} was not read`)
+  return hash
 }
 
 function trainResult(
@@ -53,10 +69,7 @@ function trainResult(
   output: (batch: number, slot: number) => ResultOutputs | undefined,
 ): JobResult {
   const metricsOf: MetricsOf = (batch, slot) => output(batch, slot)?.metrics
-  const [model] = artifactsOf(plan, metricsOf)
-  if (model?.file === undefined) throw new InvariantError('a train job has a model')
-  const hash = need(model.batch, model.slot).files?.get(model.file)?.digest
-  if (hash === undefined) throw new InvariantError('the model was not read')
+  const hash = artifactHash(artifactsOf(plan, metricsOf), need)
   const chosen = chosenEvaluation(plan, metricsOf)
   const evaluations = evaluationSlots(plan, chosen).map(
     ({ batch, slot }) => need(batch, slot).metrics,

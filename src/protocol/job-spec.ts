@@ -1,5 +1,5 @@
 /**
- * What a job asks for, as the manifest carries it: canonical JSON of one of these two forms.
+ * What a job asks for, as the manifest carries it: canonical JSON of one of these three forms.
  * Checked by every peer that considers working on the job.
  */
 import { z } from 'zod'
@@ -8,6 +8,8 @@ import { ALGORITHM_FIELDS } from '../training/algorithm.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import { DATA_FORMATS } from '../training/data/source.js'
 import { DATA_SHAPE_FIELDS } from '../training/data-shape.js'
+import { GivenModelSchema } from '../training/given-model.js'
+import { MAP_LIMITS, MAP_OUTPUTS } from '../training/map.js'
 import { TOKENIZER_FILES } from '../training/tokenizers/files.js'
 import { LIMITS } from '../wire/limits.js'
 
@@ -84,8 +86,28 @@ const RunSpecSchema = z.strictObject({
 })
 export type RunSpec = z.infer<typeof RunSpecSchema>
 
-export type JobSpec = TrainSpec | RunSpec
-const JobSpecSchema = z.discriminatedUnion('kind', [TrainSpecSchema, RunSpecSchema])
+const MapSpecSchema = z.strictObject({
+  kind: z.literal('map'),
+  verb: z.enum(['embed', 'generate']),
+  model: GivenModelSchema,
+  rows: z.int().min(1).max(MAP_LIMITS.rows),
+  shards: z.int().min(1).max(MAP_LIMITS.shards),
+  seed: text,
+  format: z.enum(DATA_FORMATS),
+  /** Empty where rows are lines. */
+  textColumn: text,
+  output: z.enum(MAP_OUTPUTS),
+  /** Of `generate`: tokens behind each prompt at most, and how they are drawn; 0 for `embed`. */
+  maxTokens: z.int().min(0).max(8192),
+  temperature: z.number().min(0).max(10),
+  /** Id that ends a text. */
+  endToken: z.int().min(0).max(262_143),
+  resources: ResourcesSchema,
+})
+export type MapSpec = z.infer<typeof MapSpecSchema>
+
+export type JobSpec = TrainSpec | RunSpec | MapSpec
+const JobSpecSchema = z.discriminatedUnion('kind', [TrainSpecSchema, RunSpecSchema, MapSpecSchema])
 
 /** The one encoding of a spec. */
 export function encodeSpec(spec: JobSpec): Uint8Array {

@@ -63,6 +63,9 @@ export function assertManifest(network: string, opened: Opened<'manifest'>): Pla
   if (message.jobKind === 'train' && policy.kind === 'metrics') {
     throw new CtdError('MANIFEST_INVALID', 'numbers alone say too little of a train job')
   }
+  if (message.jobKind === 'map' && policy.kind !== 'exact') {
+    throw new CtdError('MANIFEST_INVALID', 'the tasks of a map job are compared bit for bit')
+  }
   if (new Set(message.inputs.map(({ name }) => name)).size !== message.inputs.length) {
     throw new CtdError('MANIFEST_INVALID', 'two inputs have one name')
   }

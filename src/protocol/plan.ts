@@ -17,6 +17,7 @@ import { parsePolicy } from './compare.js'
 import type { ComparePolicy } from './compare.js'
 import { decodeSpec } from './job-spec.js'
 import type { JobSpec, Resources, RunSpec, Start, TrainSpec } from './job-spec.js'
+import { mapPlan } from './map-plan.js'
 import { TENSOR_PROFILES } from './tensors.js'
 
 /** Where a task's input comes from. */
@@ -47,7 +48,8 @@ export interface PlannedSlot {
   readonly slot: number
   /** For people: `split`, `train r2 s0`, `eval 0`, `run 3`. */
   readonly name: string
-  readonly stage: 'split' | 'init' | 'train' | 'aggregate' | 'eval' | 'run'
+  readonly stage:
+    'split' | 'init' | 'train' | 'aggregate' | 'eval' | 'run' | 'map' | 'join' | 'merge'
   readonly round: number
   readonly index: number
   readonly program: Program
@@ -104,15 +106,23 @@ export function planJob(
   manifest: Pick<JobManifest, 'spec' | 'inputs'> & Partial<Pick<JobManifest, 'compare'>>,
 ): Plan {
   const spec = decodeSpec(manifest.spec)
-  const plan =
-    spec.kind === 'train'
-      ? planTrain(spec, parsePolicy(manifest.compare ?? 'exact'))
-      : planRun(
-          spec,
-          manifest.inputs.map(({ name }) => name),
-        )
+  const inputs = manifest.inputs.map(({ name }) => name)
+  const plan = planOf(spec, inputs, manifest.compare ?? 'exact')
   assertSize(plan)
   return plan
+}
+
+function planOf(spec: JobSpec, inputs: readonly string[], compare: string): Plan {
+  switch (spec.kind) {
+    case 'train':
+      return planTrain(spec, parsePolicy(compare))
+    case 'run':
+      return planRun(spec, inputs)
+    case 'map': {
+      const { batches, artifacts } = mapPlan(spec, inputs, TRAINER)
+      return { spec, resources: spec.resources, batches: place(batches), artifacts }
+    }
+  }
 }
 
 /** A plan must fit the messages that carry it. */
@@ -167,18 +177,18 @@ function planTrain(spec: TrainSpec, policy: ComparePolicy): Plan {
   const plan = trainingPlanOf(spec, policy)
   const rounds = plan.rounds.length - plan.startRound
   const { shards, evalShards } = plan
-  const perRound = shards + 1 + (plan.evaluated.length === 0 ? 0 : evalShards)
+  const perRound = shards + 2 + (plan.evaluated.length === 0 ? 0 : evalShards)
   // Before the slots are made: a few bytes of a spec can ask for a great many.
-  assertFits({ batches: rounds + 2, slots: perRound, inputs: 5 + 2 * shards })
-  const batches: Unplaced[][] = [[splitSlot(spec, plan), firstSlot(spec)]]
+  assertFits({ batches: rounds + 2, slots: perRound, inputs: 6 + 2 * shards })
+  const batches: Unplaced[][] = [[splitSlot(spec, plan), firstSlot(spec), ...adaptersSlot(spec)]]
   for (let round = plan.startRound; round < plan.rounds.length; round++) {
     const trained = Array.from({ length: shards }, (_, shard) => trainSlot(plan, round, shard))
     const isEvaluated = plan.evaluated.includes(round)
-    const evaluated = isEvaluated ? evalSlots(plan, round + 1) : []
+    const evaluated = isEvaluated ? evalSlots(spec, plan, round + 1) : []
     batches.push([...trained, aggregateSlot(spec, plan, round), ...evaluated])
   }
   const selection = selectionOf(spec, plan)
-  if (selection === undefined) batches.push(evalSlots(plan, plan.rounds.length))
+  if (selection === undefined) batches.push(evalSlots(spec, plan, plan.rounds.length))
   const chosen = selection === undefined ? {} : { isChosen: true as const }
   return {
     spec,
@@ -186,13 +196,7 @@ function planTrain(spec: TrainSpec, policy: ComparePolicy): Plan {
     training: plan,
     batches: place(batches),
     artifacts: [
-      {
-        path: 'model.safetensors',
-        batch: rounds,
-        slot: shards,
-        file: 'weights.safetensors',
-        ...chosen,
-      },
+      ...trainedArtifacts(spec, plan, chosen),
       { path: 'config.json', batch: 0, slot: 0, file: 'config.json' },
       ...splitFiles(spec),
       { path: 'split.json', batch: 0, slot: 0, file: 'split.json' },
@@ -230,7 +234,7 @@ function batchOf(plan: TrainingPlan, round: number): number {
   return round - plan.startRound + 1
 }
 
-function place(batches: readonly Unplaced[][]): PlannedSlot[][] {
+function place(batches: ReadonlyArray<readonly Unplaced[]>): PlannedSlot[][] {
   return batches.map((slots, batch) =>
     slots.map((slot, index) => ({ ...slot, batch, slot: index })),
   )
@@ -243,9 +247,8 @@ export function numbered(index: number): string {
 
 /** Where the weights at the start of a round come from. */
 function stateAt(plan: TrainingPlan, round: number): { batch: number; slot: number } {
-  return round === plan.startRound
-    ? { batch: 0, slot: 1 }
-    : { batch: batchOf(plan, round - 1), slot: plan.shards }
+  if (round > plan.startRound) return { batch: batchOf(plan, round - 1), slot: plan.shards }
+  return { batch: 0, slot: plan.lora === undefined ? 1 : 2 }
 }
 
 /** The weights at the start of a round, and what they can be made of. */
@@ -352,6 +355,58 @@ function initSlot(spec: TrainSpec): Unplaced {
   }
 }
 
+/** Where adapters are trained: the model's weights, the same blob in every round. */
+const FROZEN: PlannedInput = {
+  name: 'frozen.safetensors',
+  source: { kind: 'slot', batch: 0, slot: 1, path: 'weights.safetensors' },
+}
+
+function frozenInput({ lora }: TrainingPlan): readonly PlannedInput[] {
+  return lora === undefined ? [] : [FROZEN]
+}
+
+function adaptersSlot(spec: TrainSpec): readonly Unplaced[] {
+  if (spec.lora === undefined) return []
+  const name = 'adapters'
+  const program = { kind: 'builtin', name: 'adapters@1', params: adapterParams(spec) } as const
+  return [{ ...initSlot(spec), name, index: 1, program, inputs: [FROZEN] }]
+}
+
+/** Works the adapters into the model as they are at the start of a round. */
+function mergeSlot(spec: TrainSpec, plan: TrainingPlan, round: number): readonly Unplaced[] {
+  if (spec.lora?.merge !== true) return []
+  const source = { kind: 'slot', ...stateAt(plan, round), path: 'weights.safetensors' } as const
+  const program = { kind: 'builtin', name: 'merge@1', params: adapterParams(spec) } as const
+  const inputs = [FROZEN, { name: 'adapters.safetensors', source }]
+  return [{ ...initSlot(spec), name: 'merge', stage: 'merge', round, program, inputs }]
+}
+
+function adapterParams(spec: TrainSpec): Json {
+  const { model, seed, maxLength, lora } = spec
+  return { model, ...dataShapeOf(spec), maxLength, seed, lora: { ...lora } }
+}
+
+/** The first is what the hash of the result names. */
+function trainedArtifacts(
+  spec: TrainSpec,
+  { rounds, startRound, shards, evalShards, evaluated }: TrainingPlan,
+  chosen: Pick<Artifact, 'isChosen'>,
+): readonly Artifact[] {
+  const batch = rounds.length - startRound
+  const trained = { batch, slot: shards, file: 'weights.safetensors', ...chosen }
+  if (spec.lora === undefined) return [{ path: 'model.safetensors', ...trained }]
+  const config = 'adapter_config.json'
+  const merged =
+    evaluated.length === 0
+      ? { ...trained, batch: batch + 1, slot: evalShards }
+      : { ...trained, slot: shards + 1 + evalShards }
+  return [
+    { path: 'adapter_model.safetensors', ...trained },
+    { path: config, batch: 0, slot: 2, file: config },
+    ...(spec.lora.merge === true ? [{ path: 'model.safetensors', ...merged }] : []),
+  ]
+}
+
 function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
   const data = shardFileName('train', shard)
   return {
@@ -364,6 +419,7 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
     inputs: [
       ...weightsInputs(plan, round),
       { name: 'data.safetensors', source: { kind: 'slot', batch: 0, slot: 0, path: data } },
+      ...frozenInput(plan),
       ...feedbackInput(plan, round, shard),
     ],
   }
@@ -425,9 +481,9 @@ function aggregateSlot(spec: TrainSpec, plan: TrainingPlan, round: number): Unpl
 }
 
 /** Evaluates the weights at the start of a round, that is those after the one before. */
-function evalSlots(plan: TrainingPlan, round: number): Unplaced[] {
+function evalSlots(spec: TrainSpec, plan: TrainingPlan, round: number): Unplaced[] {
   const isEnd = plan.evaluated.length === 0
-  return Array.from({ length: plan.evalShards }, (_, shard) => ({
+  const evaluations = Array.from({ length: plan.evalShards }, (_, shard): Unplaced => ({
     name: isEnd ? `eval ${shard}` : `eval r${round - 1} ${shard}`,
     stage: 'eval',
     round: isEnd ? round : round - 1,
@@ -440,8 +496,10 @@ function evalSlots(plan: TrainingPlan, round: number): Unplaced[] {
         name: 'data.safetensors',
         source: { kind: 'slot', batch: 0, slot: 0, path: shardFileName('eval', shard) },
       },
+      ...frozenInput(plan),
     ],
   }))
+  return [...evaluations, ...mergeSlot(spec, plan, round)]
 }
 
 /** One batch of tasks that differ in `CTD_TASK_INDEX` and `CTD_SEED` alone. */

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { COMPRESSIONS } from './codec.js'
+import { LoraSchema } from './lora.js'
 
 const ROUNDS_MAX = 1000
 
@@ -22,6 +23,8 @@ export const ALGORITHM_FIELDS = {
   patience: z.int().min(1).max(ROUNDS_MAX).exactOptional(),
   /** Which evaluated round's weights are the result. */
   keep: z.enum(['best', 'last']).exactOptional(),
+  /** Train adapters of a model whose weights stay as they are. */
+  lora: LoraSchema.exactOptional(),
 } as const
 
 const AlgorithmSchema = z.object(ALGORITHM_FIELDS)

@@ -13,13 +13,17 @@ import { COMPRESSIONS } from './codec.js'
 import { continueFrom } from './continue.js'
 import { DATA_FORMATS } from './data/source.js'
 import { DATA_SHAPE_FIELDS } from './data-shape.js'
+import { GivenModelSchema } from './given-model.js'
 import { importWeights, namedFiles, WEIGHTS_FILES } from './import.js'
 import { initialise } from './initialise.js'
 import { parameterSpecs } from './model.js'
+import { initialiseAdapters, LoraSchema, loraOf, mergeAdapters } from './lora.js'
+import { joinRows, MAP_LIMITS, MAP_OUTPUTS, splitRows } from './map.js'
 import { PLAN_LIMITS } from './plan.js'
 import { modelConfig } from './presets.js'
 import { splitDataset } from './split.js'
 import { readTokenizer, TOKENIZER_FILES } from './tokenizers/files.js'
+import type { Tokenizer } from './tokenizers/tokenizer.js'
 
 export interface BuiltinInput {
   /** As the task's manifest names it, for example `weights.safetensors`. */
@@ -32,6 +36,10 @@ export const BUILTIN_NAMES = [
   'init@1',
   'import@1',
   'continue@1',
+  'adapters@1',
+  'merge@1',
+  'split-rows@1',
+  'join@1',
   'aggregate@2',
   'apply-update@1',
   'reduce-eval@1',
@@ -66,6 +74,12 @@ export const InitParamsSchema = z.strictObject({
 })
 
 /**
+ * The first adapters of a model, and the model with adapters worked in. Inputs:
+ * `frozen.safetensors`, for `merge@1` also `adapters.safetensors`.
+ */
+export const AdapterParamsSchema = z.strictObject({ ...InitParamsSchema.shape, lora: LoraSchema })
+
+/**
  * Inputs: `weights.safetensors`, `momentum.safetensors`, with `broadcast: 'update'` also
  * `residual.safetensors` but in the first round; per shard `delta-NNN.safetensors`,
  * `metrics-NNN.json`.
@@ -88,6 +102,28 @@ export const AggregateParamsSchema = z.strictObject({
       clipNorm: z.number().positive(),
     })
     .optional(),
+})
+
+const MAP_PARAMS = {
+  verb: z.enum(['embed', 'generate']),
+  rows: count(MAP_LIMITS.rows),
+  shards: count(MAP_LIMITS.shards),
+}
+
+/** Inputs: `dataset`, and files of a tokenizer where rows are no bytes. */
+export const SplitRowsParamsSchema = z.strictObject({
+  ...MAP_PARAMS,
+  model: GivenModelSchema,
+  format: z.enum(DATA_FORMATS),
+  textColumn: z.string().max(1000).optional(),
+  maxTokens: z.int().min(0).max(8192),
+})
+
+/** Inputs: `out-NNN.safetensors` of every shard, and the files of the tokenizer. */
+export const JoinParamsSchema = z.strictObject({
+  ...MAP_PARAMS,
+  output: z.enum(MAP_OUTPUTS),
+  width: count(16_384),
 })
 
 /** Inputs: `base.safetensors` and `update.safetensors`. */
@@ -133,6 +169,14 @@ export async function runBuiltin(
       return runImport(parse(InitParamsSchema, params, name), inputs, outDir)
     case 'continue@1':
       return runContinue(parse(InitParamsSchema, params, name), inputs, outDir)
+    case 'adapters@1':
+      return runAdapters(parse(AdapterParamsSchema, params, name), inputs, outDir)
+    case 'merge@1':
+      return runMerge(parse(AdapterParamsSchema, params, name), inputs, outDir)
+    case 'split-rows@1':
+      return runSplitRows(parse(SplitRowsParamsSchema, params, name), inputs, outDir)
+    case 'join@1':
+      return runJoin(parse(JoinParamsSchema, params, name), inputs, outDir)
     case 'aggregate@2':
       return runAggregate(parse(AggregateParamsSchema, params, name), inputs, outDir)
     case 'apply-update@1':
@@ -201,6 +245,56 @@ async function runContinue(
     residualPath: optional('residual.safetensors'),
   }
   await continueFrom(specs, state, outDir)
+}
+
+async function runAdapters(
+  params: z.infer<typeof AdapterParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const config = modelConfig(params.model, params)
+  const adapters = { config, lora: loraOf(params.lora, config), seed: params.seed }
+  await initialiseAdapters(adapters, inputPath(inputs, 'frozen.safetensors'), outDir)
+}
+
+async function runMerge(
+  params: z.infer<typeof AdapterParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const config = modelConfig(params.model, params)
+  const paths = {
+    frozen: inputPath(inputs, 'frozen.safetensors'),
+    adapters: inputPath(inputs, 'adapters.safetensors'),
+  }
+  await mergeAdapters({ config, lora: loraOf(params.lora, config) }, paths, outDir)
+}
+
+async function runSplitRows(
+  params: z.infer<typeof SplitRowsParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const source = { files: inputPath(inputs, 'dataset'), spoolPath: `${outDir}.spool` }
+  await splitRows(source, params, await readGivenTokenizer(inputs), outDir)
+}
+
+async function runJoin(
+  params: z.infer<typeof JoinParamsSchema>,
+  inputs: readonly BuiltinInput[],
+  outDir: string,
+): Promise<void> {
+  const paths = Array.from({ length: params.shards }, (_, shard) =>
+    inputPath(inputs, numbered('out', shard, 'safetensors')),
+  )
+  await joinRows(params, paths, await readGivenTokenizer(inputs), outDir)
+}
+
+/** Undefined where the inputs hold none: bytes are the tokens then. */
+async function readGivenTokenizer(inputs: readonly BuiltinInput[]): Promise<Tokenizer | undefined> {
+  const given = inputs.filter(({ name }) => TOKENIZER_FILES.some((file) => file === name))
+  if (given.length === 0) return undefined
+  return await readTokenizer(new Map(given.map(({ name, path }) => [name, path])))
 }
 
 async function runAggregate(

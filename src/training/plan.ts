@@ -7,10 +7,11 @@ import type { Algorithm } from './algorithm.js'
 import { deltaBytes } from './codec.js'
 import type { Compression } from './codec.js'
 import type { DataShape } from './families/family.js'
+import { adapterParameters, loraOf, type Lora } from './lora.js'
 import { modelOf, type ModelConfig } from './model.js'
 import type { AdamStep, InnerOptimiser, OuterOptimiser } from './outer.js'
 import { modelConfig, presetTraining } from './presets.js'
-import { elementCount } from './safetensors.js'
+import { elementCount, type TensorSpec } from './safetensors.js'
 import { evalRowCount } from './split.js'
 
 /** Rounds: by default 4, more when a round would have more than 500 steps. */
@@ -57,6 +58,8 @@ export interface TrainingPlan {
   readonly sync: boolean
   /** The first round that runs. */
   readonly startRound: number
+  /** Where adapters are trained instead of the model. */
+  readonly lora?: Lora
   /** Rounds after which the weights are evaluated, ascending; none where only the end is. */
   readonly evaluated: readonly number[]
 }
@@ -130,15 +133,19 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     broadcast: spec.broadcast ?? 'full',
     sync,
     startRound: startRound(spec, { roundCount, shards, compression }),
+    ...(spec.lora === undefined ? {} : { lora: loraOf(spec.lora, model) }),
     evaluated: evaluatedRounds(spec, roundCount),
   }
 }
 
 function startRound(
-  { start }: TrainingSpec,
+  { start, lora }: TrainingSpec,
   plan: { roundCount: number; shards: number; compression: Compression },
 ): number {
   const round = start?.round ?? 0
+  if (round > 0 && lora !== undefined) {
+    throw badSpec('adapters are no state to resume from', 'submit the job again')
+  }
   const needed = plan.compression === 'topk' && round > 0 ? plan.shards : 0
   if (round >= plan.roundCount || (start?.feedback ?? 0) !== needed) {
     throw badSpec(`the plan has no state before round ${round}`, 'resume the job it belongs to')
@@ -273,12 +280,15 @@ export function trainTask(
     optimizer: plan.inner,
     ...(plan.compression === 'int8' ? {} : { compression: plan.compression }),
     ...(plan.sync ? { gradient: true } : {}),
+    ...(plan.lora === undefined ? {} : { lora: plan.lora }),
   } as const
 }
 
 /** `task.json` of an evaluation task. */
 export function evalTask(plan: TrainingPlan) {
-  return { kind: 'eval', version: 1, model: plan.model, batchSize: evalBatchSize(plan) } as const
+  const lora = plan.lora === undefined ? {} : { lora: plan.lora }
+  const batchSize = evalBatchSize(plan)
+  return { kind: 'eval', version: 1, model: plan.model, batchSize, ...lora } as const
 }
 
 /** Rows evaluated at a time: 64, fewer where they are large. */
@@ -312,6 +322,8 @@ export function synchronousTask(plan: TrainingPlan) {
 
 export interface TrainingCost {
   readonly parameters: number
+  /** Those that are trained: adapters, or all. */
+  readonly trained: number
   /** Rows that pass forward and backward, all shards and epochs, one replica. */
   readonly samples: number
   /** Floating point operations of one replica of all training tasks. */
@@ -337,12 +349,15 @@ export function estimateCost(
   { gflops, replicas, rowTokens }: { gflops: number; replicas: number; rowTokens?: number },
 ): TrainingCost {
   const model = modelOf(plan.model)
-  const parameters = model.parameters.reduce((sum, spec) => sum + elementCount(spec.shape), 0)
+  const parameters = countOf(model.parameters)
+  const trained =
+    plan.lora === undefined ? parameters : countOf(adapterParameters(plan.model, plan.lora))
   const samples = plan.totalSteps * plan.batchSize * plan.shards
   const flops = samples * model.flopsPerRow(rowTokens)
   const seconds = flops / (gflops * 1e9)
   return {
     parameters,
+    trained,
     samples,
     flops,
     taskSeconds: seconds / (plan.rounds.length * plan.shards),
@@ -350,6 +365,10 @@ export function estimateCost(
     // An evaluation keeps one layer at a time: at most half as much of a row as a backward pass.
     activationBytes:
       Math.max(plan.batchSize, evalBatchSize(plan) / 2) * model.activationBytesPerRow,
-    updateBytes: deltaBytes(parameters, plan.compression),
+    updateBytes: deltaBytes(trained, plan.compression),
   }
+}
+
+function countOf(specs: readonly TensorSpec[]): number {
+  return specs.reduce((sum, spec) => sum + elementCount(spec.shape), 0)
 }

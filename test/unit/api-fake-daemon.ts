@@ -18,13 +18,12 @@ import type {
 import type {
   DaemonEvent,
   DaemonPort,
+  JobRequest,
   JobView,
   NodeView,
   PeerView,
   ReputationView,
   ServingView,
-  RunRequest,
-  TrainRequest,
 } from '../../src/api/daemon-port.js'
 import type { ImagePort, ImageProgressView, ImageView } from '../../src/api/image-desk.js'
 import { createApiServer } from '../../src/api/server.js'
@@ -329,7 +328,7 @@ export const STORAGE: StorageView = {
 
 export class FakeDaemon implements DaemonPort {
   evidenceBytes: Uint8Array | undefined = Uint8Array.of(4, 5)
-  readonly submitted: Array<TrainRequest | RunRequest> = []
+  readonly submitted: JobRequest[] = []
   readonly blobs = new FakeBlobs()
   readonly images = new FakeImages()
   readonly artifacts = new Map<string, string>([
@@ -345,7 +344,7 @@ export class FakeDaemon implements DaemonPort {
   /** Called each time somebody starts to listen; lets a test act at the right moment. */
   onSubscribe: () => void = () => undefined
 
-  async submit(request: TrainRequest | RunRequest): Promise<{ id: string }> {
+  async submit(request: JobRequest): Promise<{ id: string }> {
     this.#mayFail()
     this.submitted.push(request)
     return { id: JOB_ID }

@@ -7,7 +7,17 @@ export type ColumnRole = 'text' | 'label' | 'anchor' | 'positive'
 
 /** Header names that mean a role, the likeliest first. */
 const NAMES: Readonly<Record<ColumnRole, readonly string[]>> = {
-  text: ['text', 'sentence', 'content', 'review', 'message', 'comment', 'body', 'document'],
+  text: [
+    'text',
+    'sentence',
+    'content',
+    'review',
+    'message',
+    'comment',
+    'body',
+    'document',
+    'prompt',
+  ],
   label: ['label', 'class', 'category', 'target', 'sentiment', 'language', 'lang', 'intent'],
   anchor: ['anchor', 'query', 'question', 'sentence1', 'text1', 'source', 'first', 'a'],
   positive: ['positive', 'passage', 'answer', 'sentence2', 'text2', 'target', 'second', 'b'],
