@@ -24,7 +24,7 @@ import type { LayerFile, WrittenImage } from '../src/container/image-archive.js'
 import { CtdError } from '../src/errors.js'
 import { logged, megabytes, peakRssBytes, seededBytes } from './faults-show.js'
 import type { Promised, Show, ShowOptions } from './faults-show.js'
-import { CTD, jobEnded, until, watch } from './local-network.js'
+import { CTD, hasEnded, until, watch } from './local-network.js'
 import type { LocalPeer } from './local-network.js'
 import { ENGINE_SOCKET } from './setup.js'
 
@@ -218,11 +218,7 @@ class ImageRun {
     ])
     const lines = stdout.split('\n').filter((line) => line.startsWith('fetching'))
     for (const line of lines) say(`    ctd status | ${line}`)
-    this.#promise(
-      'the job waits with visible progress: bytes, rate, time left and sources of each executor',
-      this.#shown.length === EXECUTORS.length && lines.length > 0,
-      `${this.#samples} samples of GET /job-status, ${lines.length} lines of ctd status`,
-    )
+    this.#promise('ctd status shows how the fetches go', lines.length > 0, lines.join('; '))
     await this.#sampleMemory()
     const victims = due.flatMap(({ peer }) => this.#peers.get(peer) ?? [])
     await Promise.all(victims.map((victim) => victim.kill()))
@@ -288,14 +284,20 @@ class ImageRun {
     })
   }
 
+  /** Goes on looking until both jobs have ended. */
   async #finish(...ids: readonly string[]): Promise<readonly JobView[]> {
-    const { requester } = this.#parts
-    return Promise.all(
-      ids.map(async (id) => {
-        await jobEnded(requester.client, id, JOB_MS)
-        return requester.client.get<JobView>(`/v1/jobs/${id}`)
-      }),
+    const { client } = this.#parts.requester
+    const jobs = await until('the jobs to end', JOB_MS, async () => {
+      for (const id of ids) await this.#progressOf(id)
+      const views = await Promise.all(ids.map((id) => client.get<JobView>(`/v1/jobs/${id}`)))
+      return views.every(({ status }) => hasEnded(status)) ? views : undefined
+    })
+    this.#promise(
+      'a job waits with visible progress: bytes, rate, time left and sources of each executor',
+      this.#shown.length === EXECUTORS.length,
+      `of ${this.#shown.length} in ${this.#samples} samples of GET /job-status`,
     )
+    return jobs
   }
 
   async #checkJobs(first: string, second: string, jobs: readonly JobView[]): Promise<void> {

@@ -211,11 +211,15 @@ export interface Ended {
 
 const ENDED = new Set(['succeeded', 'failed', 'cancelled'])
 
+export function hasEnded(status: string): boolean {
+  return ENDED.has(status)
+}
+
 /** Resolves when a job has ended. @throws CtdError WAIT_TIMED_OUT */
 export async function jobEnded(client: ApiClient, id: string, ms: number): Promise<Ended> {
   return until(`job ${id.slice(0, 8)} to end`, ms, async () => {
     const view = await client.get<Ended>(`/v1/jobs/${id}`)
-    return ENDED.has(view.status) ? view : undefined
+    return hasEnded(view.status) ? view : undefined
   })
 }
 
