@@ -7,9 +7,9 @@
  *
  * While bytes move: their buffers lie outside the heap and die young, but V8 counts them against
  * what the heap may grow by, 12 MB with a heap like ours, and collects all of it for every dozen
- * MB. Until it is quiet again the heap may therefore grow to four times its size, which it does
+ * MB. Until it is quiet again the heap may therefore grow to twice its size, which it does
  * not come near, because the young are collected every 4 MiB: 256 MiB between two daemons then
- * cost each 3 whole collections instead of 50, and a third of the CPU time.
+ * cost each 5 whole collections instead of 50, and less than half of the CPU time.
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -19,7 +19,7 @@ import type { Clock } from './clock.js'
 const QUIET_MS = 5_000
 const MOVED_BYTES = 4 * 1024 * 1024
 /** Percent that the old generation may grow between collections; 0 is V8's own choice. */
-const GROWTH_MOVING = 300
+const GROWTH_MOVING = 100
 const GROWTH_USUAL = 0
 
 type Collect = (options?: { readonly type: 'minor' }) => void
