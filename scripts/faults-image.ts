@@ -31,8 +31,8 @@ import { ENGINE_SOCKET } from './setup.js'
 export interface ImageShowOptions extends ShowOptions {
   /** What the image is made of beside its padding. */
   readonly base: 'cpu' | 'test'
-  /** Of the peer that has the image; all of the machine where absent. */
-  readonly uploadMiBps?: number
+  /** Of every peer's line, down and up; all of the machine where absent. */
+  readonly lineMiBps?: number
 }
 
 const ROOT = join(import.meta.dirname, '..')
@@ -50,6 +50,7 @@ const KILL_FROM = 0.2
 const KILL_TO = 0.85
 const JOB_MS = 20 * 60_000
 const READY_MS = 90_000
+const LOOK_MS = 200
 const HEAD_BYTES = 4096
 /** More than any daemon may ever hold in memory here, bytes. */
 const RSS_MAX_BYTES = 512 * MIB
@@ -60,16 +61,16 @@ export async function playImage(options: ImageShowOptions): Promise<Show> {
   say(`\nWriting an image of ${mib} MiB that no peer but one has ...`)
   const image = await writeImage(options)
   try {
-    const home = { diskMiB: Math.ceil(2 * mib + 2048), imageMiB: Math.ceil(2 * mib + 2048) }
-    const uploadMiBps = options.uploadMiBps ?? 0
-    const requester = await network.start({
-      name: 'requester',
-      execute: false,
-      config: { ...home, uploadMiBps },
-    })
+    const roomMiB = Math.ceil(2 * mib + 2048)
+    const lineMiBps = options.lineMiBps ?? 0
+    const config = {
+      ...{ diskMiB: roomMiB, imageMiB: roomMiB },
+      ...{ uploadMiBps: lineMiBps, downloadMiBps: lineMiBps },
+    }
+    const requester = await network.start({ name: 'requester', execute: false, config })
     const bootstrap = requester.node?.addresses.slice(0, 1) ?? []
     const start = (name: string): Promise<LocalPeer> =>
-      network.start({ name, build: BUILD, bootstrap, config: home, env: DEBUG })
+      network.start({ name, build: BUILD, bootstrap, config, env: DEBUG })
     const executors = await Promise.all(EXECUTORS.map(start))
     await known(requester, executors)
     say("  one requester has it; four executors lack it. They share this machine's one container")
@@ -126,8 +127,10 @@ class ImageRun {
   readonly #peakRss = new Map<string, number>()
   readonly #started = new Map<string, Set<string>>()
   readonly #watching = new AbortController()
+  readonly #jobs: string[] = []
   #samples = 0
-  #shown: readonly FetchingView[] = []
+  /** The last whole look at every executor. */
+  readonly #shown = new Map<string, FetchingView>()
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -136,6 +139,9 @@ class ImageRun {
 
   async play(startedMs: number): Promise<Show> {
     const { say, image } = this.#parts
+    const looking = this.#look()
+    // Its failure is met where it is waited for.
+    looking.catch(() => {})
     try {
       const submittedMs = Date.now()
       const first = await this.#submit('first')
@@ -143,6 +149,13 @@ class ImageRun {
       const restartedMs = Date.now()
       const second = await this.#restart(victims)
       const jobs = await this.#finish(first, second)
+      this.#watching.abort()
+      await looking
+      this.#promise(
+        'a job waits with visible progress: bytes, rate, time left and sources of each executor',
+        this.#shown.size === EXECUTORS.length,
+        `of ${this.#shown.size} in ${this.#samples} samples of GET /job-status`,
+      )
       const endedMs = Date.now()
       await this.#checkJobs(first, second, jobs)
       const counts = await this.#count(victims)
@@ -165,13 +178,14 @@ class ImageRun {
         untilKillSeconds: seconds(restartedMs - submittedMs),
         restSeconds: seconds(endedMs - restartedMs),
         progressSamples: this.#samples,
-        progressSeen: this.#shown,
+        progressSeen: [...this.#shown.values()],
         counts,
         peakRssMb,
       }
       return { promises: this.#promises, figures }
     } finally {
       this.#watching.abort()
+      await looking
     }
   }
 
@@ -194,6 +208,7 @@ class ImageRun {
       outMiB: 8,
       timeoutMs: 600_000,
     })
+    this.#jobs.push(id)
     return id
   }
 
@@ -233,26 +248,29 @@ class ImageRun {
     )
   }
 
-  /** One look at `GET /job-status`; keeps the best look at every executor. */
+  /** Looks at the jobs all the time, also while others are killed and started. */
+  async #look(): Promise<void> {
+    while (!this.#watching.signal.aborted) {
+      for (const id of this.#jobs) await this.#progressOf(id)
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+    }
+  }
+
+  /** One look at `GET /job-status`. */
   async #progressOf(id: string): Promise<readonly FetchingView[]> {
     const { client } = this.#parts.requester
     const { fetching } = await client.get<{ fetching: readonly FetchingView[] }>(
       `/job-status?id=${id}`,
     )
     this.#samples += 1
-    const whole = fetching.filter(
-      ({ what, doneBytes, totalBytes, bytesPerSecond, etaMs, sources }) =>
-        what === 'image' &&
-        doneBytes > 0 &&
-        totalBytes === this.#parts.image.ref.sizeBytes &&
-        bytesPerSecond > 0 &&
-        etaMs !== null &&
-        sources.length > 0,
-    )
-    const seen = new Map(this.#shown.map((view) => [view.peer, view]))
-    for (const view of whole) seen.set(view.peer, view)
-    this.#shown = [...seen.values()]
+    for (const view of fetching) if (this.#isWhole(view)) this.#shown.set(view.peer, view)
     return fetching
+  }
+
+  #isWhole(view: FetchingView): boolean {
+    const { what, doneBytes, totalBytes, bytesPerSecond, etaMs, sources } = view
+    const isImage = what === 'image' && totalBytes === this.#parts.image.ref.sizeBytes
+    return isImage && doneBytes > 0 && bytesPerSecond > 0 && etaMs !== null && sources.length > 0
   }
 
   /** Starts the dead anew and submits a job that needs all four. @returns its id */
@@ -284,20 +302,12 @@ class ImageRun {
     })
   }
 
-  /** Goes on looking until both jobs have ended. */
   async #finish(...ids: readonly string[]): Promise<readonly JobView[]> {
     const { client } = this.#parts.requester
-    const jobs = await until('the jobs to end', JOB_MS, async () => {
-      for (const id of ids) await this.#progressOf(id)
+    return until('the jobs to end', JOB_MS, async () => {
       const views = await Promise.all(ids.map((id) => client.get<JobView>(`/v1/jobs/${id}`)))
       return views.every(({ status }) => hasEnded(status)) ? views : undefined
     })
-    this.#promise(
-      'a job waits with visible progress: bytes, rate, time left and sources of each executor',
-      this.#shown.length === EXECUTORS.length,
-      `of ${this.#shown.length} in ${this.#samples} samples of GET /job-status`,
-    )
-    return jobs
   }
 
   async #checkJobs(first: string, second: string, jobs: readonly JobView[]): Promise<void> {

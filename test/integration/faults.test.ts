@@ -45,7 +45,7 @@ test(
   async () => {
     const stage = await Stage.open()
     const common = await newShow(stage)
-    assertSeen(await playImage({ ...common, mib: 32, base: 'test', uploadMiBps: 6 }))
+    assertSeen(await playImage({ ...common, mib: 32, base: 'test', lineMiBps: 4 }))
     await stage.network.stop()
   },
 )
