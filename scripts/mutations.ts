@@ -57,6 +57,22 @@ export const DEFENCES: readonly Defence[] = [
         ],
       },
       {
+        name: 'stewards take the commitment of one that others outran',
+        file: 'protocol/slot-step.ts',
+        find: "    slot.lost.set(peer, { outcome: 'outrun', code: 'OUTRUN', reason })\n",
+        replace: '    if (reason.length === 0) slot.lost.delete(peer)\n',
+        tests: ['unit/slow-replica: may not commit any more once others revealed'],
+      },
+      {
+        name: 'witnesses take commitments made after the reveals',
+        file: 'protocol/slot-chain.ts',
+        find: 'if (late !== undefined) {',
+        replace: 'if (late?.length === 0) {',
+        tests: [
+          'unit/slot-chain: is refused with CHAIN_INVALID when one that missed a freeze commits after it',
+        ],
+      },
+      {
         name: 'witnesses take reveals that do not match',
         file: 'protocol/slot-chain.ts',
         find: 'if (commitment === undefined || Buffer.compare(commitment, expected) !== 0) {',
@@ -428,8 +444,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'a receipt may call a withholder whatever it likes',
         file: 'protocol/slot-chain.ts',
-        find: "this.#commitments.has(peer) ? ['withheld'] : ['timed-out', 'failed']",
-        replace: "['withheld', 'timed-out', 'failed']",
+        find: "? ['withheld']\n",
+        replace: "? ['withheld', 'timed-out', 'failed']\n",
         tests: ['unit/attacks: cannot be excused by its steward'],
       },
       {

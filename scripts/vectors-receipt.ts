@@ -133,13 +133,28 @@ function validVectors(): object[] {
     ],
   ]
   const chains = all.map(([name, slot]) => [name, slot.messages] as const)
-  return [...chains, ['accepted, one bidder did not open', unopened()] as const].map(
-    ([name, opened]) => {
-      const chain = named(opened)
-      const envelopes = chain.map((id) => messages.get(id) ?? '')
-      return { name, chain, expected: tellSlot(verifyMessages(NETWORK, envelopes)) }
-    },
-  )
+  const more = [
+    ['accepted, one bidder did not open', unopened()],
+    ['accepted, one executor outrun by a standby', outrun()],
+  ] as const
+  return [...chains, ...more].map(([name, opened]) => {
+    const chain = named(opened)
+    const envelopes = chain.map((id) => messages.get(id) ?? '')
+    return { name, chain, expected: tellSlot(verifyMessages(NETWORK, envelopes)) }
+  })
+}
+
+/** No chain tells whether the standby was called for a slow executor or a lost one. */
+function outrun(): readonly AnyOpened[] {
+  const told = story('outrun', { behaviours: ['silent', ...honest(4)] }, has('timed-out'))
+  return forged(told, {
+    receipt: (message) => ({
+      ...message,
+      executors: message.executors.map((executor) =>
+        executor.outcome === 'timed-out' ? { ...executor, outcome: 'outrun' } : executor,
+      ),
+    }),
+  })
 }
 
 /** Of three bidders the one that was not called does not open; the other two run the task. */

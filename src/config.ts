@@ -15,6 +15,8 @@ export interface PresetTimes {
   readonly bidWindowMs: number
   readonly openWindowMs: number
   readonly revealWindowMs: number
+  /** No replica counts as slow before, however fast others are. */
+  readonly slowFloorMs: number
   readonly leaseMs: number
   /** After a lost connection. */
   readonly graceMs: number
@@ -33,6 +35,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     bidWindowMs: 2 * SECOND,
     openWindowMs: 2 * SECOND,
     revealWindowMs: 10 * SECOND,
+    slowFloorMs: 10 * SECOND,
     leaseMs: 15 * SECOND,
     graceMs: SECOND,
     heartbeatMs: 2 * SECOND,
@@ -44,6 +47,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     bidWindowMs: 4 * SECOND,
     openWindowMs: 4 * SECOND,
     revealWindowMs: 20 * SECOND,
+    slowFloorMs: 20 * SECOND,
     leaseMs: 30 * SECOND,
     graceMs: 5 * SECOND,
     heartbeatMs: 5 * SECOND,
@@ -55,6 +59,7 @@ export const PRESETS: Readonly<Record<'local' | 'lan' | 'public', PresetTimes>> 
     bidWindowMs: 10 * SECOND,
     openWindowMs: 10 * SECOND,
     revealWindowMs: 60 * SECOND,
+    slowFloorMs: 60 * SECOND,
     leaseMs: 90 * SECOND,
     graceMs: 20 * SECOND,
     heartbeatMs: 15 * SECOND,

@@ -662,7 +662,7 @@ export async function startDaemon(
         const runner = record === undefined ? undefined : requester.runner(record.jobId)
         const { phase, step, total, note } = message
         const fetch = message.fetch && { fetch: decodeFetch(message.fetch) }
-        const isAwaited = runner?.onHeartbeat(taskId, author) ?? false
+        const isAwaited = runner?.onHeartbeat(taskId, author, message.phase) ?? false
         if (isAwaited) {
           beats.set(`${taskId}/${author}`, { phase, step, total, note, ...fetch })
           const { jobId } = record ?? {}

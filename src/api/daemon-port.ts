@@ -108,7 +108,7 @@ export type JobState = 'pending' | 'running' | 'succeeded' | 'failed' | 'cancell
 
 export interface ReplicaView {
   readonly peer: string
-  readonly phase: string // called | fetching | running | committed | revealed | agreed | dissented | spared | withheld | timed-out | failed
+  readonly phase: string // called | fetching | running | committed | revealed | agreed | dissented | spared | withheld | timed-out | failed | outrun
   readonly step?: number
   readonly total?: number
   readonly note?: string
@@ -290,7 +290,7 @@ export interface FileView {
   readonly digest: string
 }
 
-/** `subject:past-tense`, for the event stream: job:submitted, task:elected, task:called, task:committed, task:accepted, task:rejected, task:escalated, executor:lost, peer:connected, peer:disconnected, peer:benchmarked, job:succeeded, … */
+/** `subject:past-tense`, for the event stream: job:submitted, task:elected, task:called, task:committed, task:accepted, task:rejected, task:escalated, task:slow, executor:lost, executor:outrun, peer:connected, peer:disconnected, peer:benchmarked, job:succeeded, … */
 export interface DaemonEvent {
   readonly type: string
   readonly atMs: number

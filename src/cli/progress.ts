@@ -17,6 +17,7 @@ const STATE_COLOURS: Readonly<Record<string, Colour>> = {
   dissented: 'red',
   withheld: 'red',
   'timed-out': 'red',
+  outrun: 'yellow',
   cancelled: 'yellow',
 }
 

@@ -286,14 +286,25 @@ export class Executor {
     const mine = frozen.message.commitments
       .map((bytes) => openAs(this.#components.network, bytes, 'commitment'))
       .find((commitment) => commitment.author === this.#components.signer.peerId)
-    if (mine === undefined) return
+    const task = record.get(toHex(frozen.message.previous))
+    if (mine === undefined) {
+      if (task?.kind === 'task') this.#endOutrun(task)
+      return
+    }
     const { taskId, attempt } = mine.message
     const replica = this.#replicas.get(`${toHex(taskId)}/${attempt}`)
-    const task = record.get(toHex(frozen.message.previous))
     if (replica === undefined || task?.kind !== 'task') return
     if (this.#isHiddenDue(record, frozen, task)) return
     if (replica.options.policy.kind !== 'tensors') replica.reveal()
     else void replica.sketch(frozen, seed2Of(replica.options.offer, frozen, 'trust') ?? NO_SEED)
+  }
+
+  /** Others were faster: the seat is worth more than a result that counts no more. */
+  #endOutrun(task: Opened<'task'>): void {
+    const replica = this.#replicas.get(`${taskIdOf(task.message)}/${task.message.attempt}`)
+    if (replica === undefined || !isUnfinished(replica)) return
+    replica.end()
+    this.#forgetDone()
   }
 
   #onFrozenSketches(frozen: Opened<'freezeSketches'>): void {
@@ -379,9 +390,7 @@ export class Executor {
       const { isAwaited, missed } = await this.#components.heartbeat(replica, steward)
       replica.answeredMs = this.#components.clock.now()
       for (const bytes of missed.slice(0, MISSED_MAX)) this.#components.receive(bytes, steward)
-      const isBefore =
-        replica.phase === 'queued' || replica.phase === 'fetching' || replica.phase === 'running'
-      if (!isAwaited && isBefore) replica.end()
+      if (!isAwaited && isUnfinished(replica)) replica.end()
       if (this.#components.clock.now() - replica.takenMs > LIFE_MAX_MS) replica.end()
     } catch (error) {
       const fields = { steward, code: errorCode(error) }
@@ -390,4 +399,8 @@ export class Executor {
       if (this.#components.clock.now() - replica.answeredMs > SILENCE_MAX_MS) replica.end()
     }
   }
+}
+
+function isUnfinished({ phase }: Replica): boolean {
+  return phase === 'queued' || phase === 'fetching' || phase === 'running'
 }

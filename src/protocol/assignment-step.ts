@@ -20,7 +20,14 @@ import type {
 } from './assignment.js'
 import { electionOf, openingAlpha, sortByAuthor } from './ballot.js'
 import { choosePlaces } from './election.js'
-import { onSlotMessage, onExecutorLost, onRevealDeadline, onTaskReady } from './slot-step.js'
+import {
+  onExecutorLost,
+  onExecutorStarted,
+  onRevealDeadline,
+  onSlotMessage,
+  onStandbyDue,
+  onTaskReady,
+} from './slot-step.js'
 import { vrfVerify } from './vrf.js'
 
 const UNKNOWN_STANDING: Standing = {
@@ -52,6 +59,10 @@ export function stepAssignment(
       return onTaskReady(context, state, event)
     case 'executorLost':
       return onExecutorLost(context, state, event)
+    case 'executorStarted':
+      return onExecutorStarted(state, event)
+    case 'standbyDue':
+      return onStandbyDue(context, state, event)
   }
 }
 

@@ -21,12 +21,14 @@ export interface AssignmentContext {
   readonly replicas: number
   readonly auditPpm: number
   readonly revealWindowMs: number
+  /** No replica is slow before (slow-replica.ts). */
+  readonly slowFloorMs: number
   /** How the results of a slot are compared. */
   readonly policyOf: (batch: number, slot: number) => ComparePolicy
 }
 
 export interface Loss {
-  readonly outcome: 'timed-out' | 'failed' | 'withheld'
+  readonly outcome: 'timed-out' | 'failed' | 'withheld' | 'outrun'
   readonly code: string
   readonly reason: string
 }
@@ -44,6 +46,11 @@ export interface SlotState {
   tail: Digest | undefined
   readonly chain: AnyOpened[]
   calledMs: number
+  /** When each executor was first heard to be at it. */
+  readonly startedMs: Map<PeerId, number>
+  /** Whether a timer waits for slow executors, and whether a standby was called for one already. */
+  isWatched: boolean
+  hasEarlyStandby: boolean
   readonly lost: Map<PeerId, Loss>
   readonly commitments: Map<PeerId, Opened<'commitment'>>
   readonly committedMs: Map<PeerId, number>
@@ -108,6 +115,10 @@ export type AssignmentEvent = { readonly nowMs: number } & (
       readonly code: string
       readonly reason: string
     }
+  /** An executor was heard to be at it. */
+  | { readonly type: 'executorStarted'; readonly slot: number; readonly peer: PeerId }
+  /** One of the slot's executors is slow. */
+  | { readonly type: 'standbyDue'; readonly slot: number }
 )
 
 export type AssignmentEffect =
@@ -120,6 +131,11 @@ export type AssignmentEffect =
   | { readonly type: 'elected'; readonly election: Election }
   | { readonly type: 'unelectable'; readonly code: string; readonly reason: string }
   | { readonly type: 'called'; readonly slot: number; readonly peer: PeerId }
+  | { readonly type: 'committed'; readonly slot: number; readonly tookMs: number }
+  /** A standby is called beside executors that are slow. */
+  | { readonly type: 'slow'; readonly slot: number }
+  /** Nobody waits for it any more: enough others have committed. */
+  | { readonly type: 'outrun'; readonly slot: number; readonly peer: PeerId }
   | { readonly type: 'slotClosed'; readonly slot: number; readonly receipt: Opened<'receipt'> }
 
 /** A new batch. `asked` are the peers an answer is expected from; all answered closes early. */
@@ -154,6 +170,9 @@ function createSlot(index: number): SlotState {
     tail: undefined,
     chain: [],
     calledMs: 0,
+    startedMs: new Map(),
+    isWatched: false,
+    hasEarlyStandby: false,
     lost: new Map(),
     commitments: new Map(),
     committedMs: new Map(),

@@ -13,7 +13,7 @@ import type { Digest, PeerId } from '../wire/ids.js'
 import { LIMITS } from '../wire/limits.js'
 import { stepAssignment } from './assignment-step.js'
 import { createAssignment } from './assignment.js'
-import type { AssignmentEffect, AssignmentEvent } from './assignment.js'
+import type { AssignmentEffect, AssignmentEvent, SlotState } from './assignment.js'
 import { keysOf, seed2Of } from './ballot.js'
 import { encodeResult, jobResult } from './job-result.js'
 import { metricsIn, outputOf } from './job.js'
@@ -31,6 +31,7 @@ import type { PlannedInput, PlannedSlot } from './plan.js'
 import { artifactsOf, batchFate } from './selection.js'
 import { offeredAuditPpm } from './slot-chain.js'
 import { acceptedReveal, listedFiles } from './slot-verdict.js'
+import { addSample, earliestStartMs, SLOW_RULES, slowAfterMs } from './slow-replica.js'
 import { vrfPublicKey } from './vrf.js'
 
 /** Elections of one batch after rejected tasks, before the job is given up. */
@@ -264,8 +265,89 @@ function onAssignment(
 ): JobEffect[] {
   const batch = state.batches[index]
   if (batch?.assignment === undefined || batch.status !== 'assigned') return []
+  const { nowMs } = event
+  if (event.type === 'deadline') {
+    const [, watched] = /^slow:(\d+)$/.exec(event.name) ?? []
+    const slot = watched === undefined ? undefined : batch.assignment.slots[Number(watched)]
+    if (slot !== undefined) return onSlowDue(context, state, batch, slot, nowMs)
+  }
   const effects = stepAssignment(context, batch.assignment, event)
-  return passOn(context, state, batch, effects, event.nowMs)
+  const passed = passOn(context, state, batch, effects, nowMs)
+  const started = event.type === 'executorStarted' ? batch.assignment.slots[event.slot] : undefined
+  return started === undefined
+    ? passed
+    : [...passed, ...watch(context, state, batch, started, nowMs)]
+}
+
+function stageOf(context: JobContext, batch: BatchState, { index }: SlotState) {
+  return context.plan.batches[batch.index]?.[index]?.stage
+}
+
+/** When the slowest executor of a slot becomes slow; undefined while that cannot be said. */
+function slowDueMs(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  slot: SlotState,
+): number | undefined {
+  const stage = stageOf(context, batch, slot)
+  const tookMs = stage === undefined ? undefined : state.tookMs.get(stage)
+  const afterMs = slowAfterMs(tookMs ?? [], context.slowFloorMs)
+  const startMs = earliestStartMs(slot)
+  return afterMs === undefined || startMs === undefined ? undefined : startMs + afterMs
+}
+
+/** Waits for the moment at which an executor of the slot becomes slow. */
+function watch(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  slot: SlotState,
+  nowMs: number,
+): JobEffect[] {
+  if (slot.phase !== 'executing' || slot.isWatched || slot.hasEarlyStandby) return []
+  const dueMs = slowDueMs(context, state, batch, slot)
+  if (dueMs === undefined) return []
+  slot.isWatched = true
+  const name = timerName(batch, `slow:${slot.index}`)
+  return [{ type: 'timer', name, ms: Math.max(0, dueMs - nowMs) }]
+}
+
+/** What counts as slow, and who is still at it, may have changed since the timer was set. */
+function onSlowDue(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  slot: SlotState,
+  nowMs: number,
+): JobEffect[] {
+  slot.isWatched = false
+  const dueMs = slowDueMs(context, state, batch, slot)
+  if (dueMs === undefined || batch.assignment === undefined) return []
+  if (dueMs > nowMs) return watch(context, state, batch, slot, nowMs)
+  const event: AssignmentEvent = { type: 'standbyDue', slot: slot.index, nowMs }
+  return passOn(context, state, batch, stepAssignment(context, batch.assignment, event), nowMs)
+}
+
+/** With the first few times known, those that are at it already can be watched. */
+function onCommitted(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  effect: Extract<AssignmentEffect, { type: 'committed' }>,
+  nowMs: number,
+): JobEffect[] {
+  const stage = context.plan.batches[batch.index]?.[effect.slot]?.stage
+  if (stage === undefined) return []
+  const tookMs = state.tookMs.get(stage) ?? []
+  state.tookMs.set(stage, tookMs)
+  addSample(tookMs, effect.tookMs)
+  if (tookMs.length !== SLOW_RULES.samplesMin) return []
+  return state.batches.flatMap((other) =>
+    (other.assignment?.slots ?? [])
+      .filter((slot) => stageOf(context, other, slot) === stage)
+      .flatMap((slot) => watch(context, state, other, slot, nowMs)),
+  )
 }
 
 /** Translates what a batch asks for into what the job asks for. */
@@ -288,6 +370,14 @@ function passOn(
         return [{ type: 'weigh', batch: batch.index, bids: effect.bids }]
       case 'called':
         return [notify('task:called', { batch: batch.index, slot: effect.slot, peer: effect.peer })]
+      case 'committed':
+        return onCommitted(context, state, batch, effect, nowMs)
+      case 'slow':
+        return [notify('task:slow', { batch: batch.index, slot: effect.slot })]
+      case 'outrun': {
+        const { slot, peer } = effect
+        return [notify('executor:outrun', { batch: batch.index, slot, peer })]
+      }
       case 'elected': {
         if (!state.batches.some(({ status }) => status === 'retrying')) {
           state.status = 'running'

@@ -3,7 +3,7 @@ import type { AnyOpened, Opened } from '../wire/envelope.js'
 import type { TaskInput } from '../wire/generated/task.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { AssignmentContext, AssignmentEvent, AssignmentState } from './assignment.js'
-import type { Plan } from './plan.js'
+import type { Plan, PlannedSlot } from './plan.js'
 import type { MetricsOf } from './selection.js'
 
 export interface JobContext extends AssignmentContext {
@@ -66,6 +66,8 @@ export interface JobRunState {
   endedMs: number | undefined
   result: JobResult | undefined
   readonly batches: BatchState[]
+  /** How long finished replicas took, by stage of the plan. */
+  readonly tookMs: Map<PlannedSlot['stage'], number[]>
 }
 
 /** `accuracy` is null where a job has none; `hash` names the model or the output. */
@@ -129,6 +131,7 @@ export function createJob(plan: Plan): JobRunState {
     reason: '',
     endedMs: undefined,
     result: undefined,
+    tookMs: new Map(),
     batches: plan.batches.map((_, index) => ({
       index,
       status: 'waiting',

@@ -118,6 +118,9 @@ function effectOf(
       const words = undelivered ? 'failed where others succeeded' : 'failed, as did everybody'
       return { ...NO_EFFECT, kind: 'failed', undelivered, words }
     }
+    case 'outrun':
+      // Slow is not wrong, and how slow it was nobody can prove.
+      return { ...NO_EFFECT, kind: 'outrun', words: 'was slow; a standby was done before it' }
   }
 }
 

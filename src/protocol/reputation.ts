@@ -17,6 +17,8 @@ export type ReceiptOutcome =
   | 'timed-out'
   /** Said itself that the container failed. */
   | 'failed'
+  /** Was slow, and a standby was done before it. */
+  | 'outrun'
 
 export interface ReceiptExecutor {
   readonly peer: PeerId
@@ -104,6 +106,7 @@ export type EvidenceKind =
   | 'unopened'
   | 'timed-out'
   | 'failed'
+  | 'outrun'
 
 /** One receipt's part in a score, for `ctd rep`. */
 export interface EvidenceEffect {

@@ -189,6 +189,10 @@ class SlotReplay {
   #wanted: number
   #freezes = 0
   #firstFreeze: Opened<'freezeCommitments'> | undefined
+  /** Since the last freeze: seats that were called before it, and calls after it. */
+  #stage = { before: 0, calls: 0 }
+  /** Who was called and had not committed at each freeze that a standby was called before. */
+  readonly #outrun: Array<readonly PeerId[]> = []
   #isHiddenDue = false
   readonly #policy: ComparePolicy
   #seed2: Uint8Array = new Uint8Array(64)
@@ -256,6 +260,10 @@ class SlotReplay {
     if (this.#previous.kind !== 'freezeOpenings' && this.#previous.kind !== 'task') {
       this.#wanted = this.#commitments.size + 1
     }
+    if (this.#previous.kind !== 'task') {
+      this.#stage = { before: this.#task?.message.seats ?? 0, calls: 0 }
+    }
+    this.#stage.calls += 1
     this.#isHiddenDue = false
     this.#task = task
   }
@@ -267,12 +275,12 @@ class SlotReplay {
     }
     const { network } = this.#source
     const commitments = openFrozen(network, 'commitment', freeze.message.commitments)
-    const called = new Set(this.#ranking.slice(0, task.message.seats))
+    const ever = new Set(this.#ranking.slice(0, task.message.seats))
     const now = new Map(commitments.map((commitment) => [commitment.author, commitment]))
     for (const [peer, commitment] of now) {
       const { taskId, attempt } = commitment.message
       const isFit = toHex(taskId) === toHex(this.#receipt.message.taskId)
-      if (!isFit || attempt !== task.message.attempt || !called.has(peer)) {
+      if (!isFit || attempt !== task.message.attempt || !ever.has(peer)) {
         throw invalid('CHAIN_INVALID', `${peer} committed to a task it was not called for`)
       }
     }
@@ -287,6 +295,15 @@ class SlotReplay {
         `${now.size} commitments were frozen, ${this.#wanted} were due`,
       )
     }
+    const called = this.#ranking.slice(this.#stage.before, task.message.seats)
+    // Whoever was called before the last freeze may know what others revealed since.
+    const late = [...now.keys()].find(
+      (peer) => !this.#commitments.has(peer) && !called.includes(peer),
+    )
+    if (late !== undefined) {
+      throw invalid('CHAIN_INVALID', `${late} committed after the freeze that it was called for`)
+    }
+    if (this.#stage.calls > 1) this.#outrun.push(called.filter((peer) => !now.has(peer)))
     this.#commitments = now
     this.#freezes += 1
     this.#firstFreeze ??= freeze
@@ -481,6 +498,11 @@ class SlotReplay {
       const isFit = this.#isFit(executor, peer, derived.get(peer))
       if (!isFit) throw invalid('VERDICT_MISMATCH', `the receipt tells another outcome of ${peer}`)
     })
+    const outrun = peers.filter((_, i) => told[i]?.outcome === 'outrun')
+    const isPaired = this.#outrun.every(
+      (slow) => slow.filter((peer) => outrun.includes(peer)).length <= 1,
+    )
+    if (!isPaired) throw invalid('VERDICT_MISMATCH', 'one standby outran more than one executor')
   }
 
   #isFit(told: ExecutorOutcome, peer: PeerId, derived: ReceiptOutcome | undefined): boolean {
@@ -490,7 +512,10 @@ class SlotReplay {
       const isSame = told.outcome === outcome && told.durationMs === durationMs
       return isSame && operator === derived.operator && toHex(told.root) === toHex(root)
     }
-    const allowed = this.#commitments.has(peer) ? ['withheld'] : ['timed-out', 'failed']
+    const wasSlow = this.#outrun.some((slow) => slow.includes(peer))
+    const allowed = this.#commitments.has(peer)
+      ? ['withheld']
+      : ['timed-out', 'failed', ...(wasSlow ? ['outrun'] : [])]
     const isOwner = operator === this.#operatorOf(peer)
     return (
       allowed.includes(told.outcome) && isOwner && told.durationMs === 0 && told.root.length === 0

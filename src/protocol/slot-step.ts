@@ -59,16 +59,16 @@ export function onTaskReady(
   return call(context, state, slot, event.nowMs)
 }
 
-/** Calls as many more of the ranking as commitments are missing. */
+/** Calls as many more of the ranking as commitments are missing, or as are told. */
 function call(
   context: AssignmentContext,
   state: AssignmentState,
   slot: SlotState,
   nowMs: number,
+  count = slot.wanted - slot.commitments.size,
 ): AssignmentEffect[] {
   const ranking = rankingOf(state, slot)
-  const missing = slot.wanted - slot.commitments.size
-  const seats = Math.min(ranking.length, slot.seats + missing)
+  const seats = Math.min(ranking.length, slot.seats + count)
   const called = ranking.slice(slot.seats, seats)
   if (called.length === 0) return advance(context, state, slot, nowMs)
   slot.seats = seats
@@ -150,7 +150,8 @@ function onCommitment(
   if (opened.message.attempt !== state.offer.message.attempt) return []
   slot.commitments.set(opened.author, opened)
   slot.committedMs.set(opened.author, nowMs)
-  return advance(context, state, slot, nowMs)
+  const tookMs = nowMs - (slot.startedMs.get(opened.author) ?? slot.calledMs)
+  return [{ type: 'committed', slot: slot.index, tookMs }, ...advance(context, state, slot, nowMs)]
 }
 
 function onReveal(
@@ -305,6 +306,29 @@ export function onExecutorLost(
   return lose(context, state, slot, event.peer, loss, event.nowMs)
 }
 
+export function onExecutorStarted(
+  state: AssignmentState,
+  event: Extract<AssignmentEvent, { type: 'executorStarted' }>,
+): AssignmentEffect[] {
+  const slot = state.slots[event.slot]
+  const { peer, nowMs } = event
+  if (slot?.phase === 'executing' && !slot.startedMs.has(peer)) slot.startedMs.set(peer, nowMs)
+  return []
+}
+
+/** Calls a standby beside executors that are slow, one between two freezes: the first count. */
+export function onStandbyDue(
+  context: AssignmentContext,
+  state: AssignmentState,
+  event: Extract<AssignmentEvent, { type: 'standbyDue' }>,
+): AssignmentEffect[] {
+  const slot = state.slots[event.slot]
+  if (slot?.phase !== 'executing' || slot.hasEarlyStandby) return []
+  if (rankingOf(state, slot).length <= slot.seats) return []
+  slot.hasEarlyStandby = true
+  return [{ type: 'slow', slot: slot.index }, ...call(context, state, slot, event.nowMs, 1)]
+}
+
 export function onRevealDeadline(
   context: AssignmentContext,
   state: AssignmentState,
@@ -360,8 +384,13 @@ function advance(
   nowMs: number,
 ): AssignmentEffect[] {
   if (slot.phase === 'executing') {
-    const called = rankingOf(state, slot).slice(0, slot.seats)
-    if (called.some((peer) => !slot.commitments.has(peer) && !slot.lost.has(peer))) return []
+    const running = rankingOf(state, slot)
+      .slice(0, slot.seats)
+      .filter((peer) => !slot.commitments.has(peer) && !slot.lost.has(peer))
+    if (running.length > 0 && slot.commitments.size < slot.wanted) return []
+    if (running.length > 0) {
+      return [...outrun(slot, running), ...freezeCommitments(context, state, slot, nowMs)]
+    }
     const failure = programFailure(slot)
     if (failure !== undefined) return close(context, state, slot, nowMs, failure)
     const isShort = slot.commitments.size < slot.wanted
@@ -369,7 +398,8 @@ function advance(
       return call(context, state, slot, nowMs)
     }
     if (slot.commitments.size < LIMITS.replicasMin || isStuck(slot)) {
-      const losses = describeLosses(slot.lost.values())
+      const lost = [...slot.lost.values()].filter(({ outcome }) => outcome !== 'outrun')
+      const losses = describeLosses(lost)
       const reason =
         `${slot.commitments.size} of ${slot.wanted} executors finished and no standby is left` +
         (losses === '' ? '' : `: ${losses}`)
@@ -384,6 +414,15 @@ function advance(
       : freezeReveals(context, state, slot, nowMs)
   }
   return []
+}
+
+/** Others were faster: what comes of these now would come after the freeze, and counts no more. */
+function outrun(slot: SlotState, running: readonly PeerId[]): AssignmentEffect[] {
+  return running.map((peer): AssignmentEffect => {
+    const reason = 'others were done before it'
+    slot.lost.set(peer, { outcome: 'outrun', code: 'OUTRUN', reason })
+    return { type: 'outrun', slot: slot.index, peer }
+  })
 }
 
 /** An escalation whose standbys all failed: nothing new was committed since the last reveals. */
@@ -422,6 +461,7 @@ function freezeCommitments(
     context.signer,
   )
   const isFirst = slot.frozenCommitments === undefined
+  slot.hasEarlyStandby = false
   slot.frozenCommitments = frozen
   slot.frozenSketches = undefined
   slot.sketchCommitments.clear()

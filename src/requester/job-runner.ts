@@ -164,12 +164,19 @@ export class JobRunner {
    * False when the executor holds no lease, or has been at it for too long: nobody waits for its
    * work any more.
    */
-  onHeartbeat(taskId: string, peer: PeerId): boolean {
+  onHeartbeat(taskId: string, peer: PeerId, phase: string): boolean {
     const place = this.#placeOf(taskId)
-    if (place === undefined || this.#components.clock.now() > this.#patienceEndsMs(place)) {
-      return false
+    const nowMs = this.#components.clock.now()
+    if (place === undefined || nowMs > this.#patienceEndsMs(place)) return false
+    const isAwaited = this.#leases.renew({ ...place, peer })
+    const { batch, slot } = place
+    const state = this.state.batches[batch]?.assignment?.slots[slot]
+    const isNew = state?.phase === 'executing' && !state.startedMs.has(peer)
+    // Whoever waits for a seat is not slow.
+    if (isAwaited && isNew && (phase === 'fetching' || phase === 'running')) {
+      void this.#assign(batch, { type: 'executorStarted', slot, peer, nowMs })
     }
-    return this.#leases.renew({ ...place, peer })
+    return isAwaited
   }
 
   /**
@@ -409,6 +416,9 @@ export class JobRunner {
     if (effect.event === 'task:called' && typeof peer === 'string') {
       const isConnected = this.#components.connectedPeers().some((other) => other === peer)
       this.#leases.grant({ batch, slot, peer: peer as PeerId }, isConnected)
+    }
+    if (effect.event === 'executor:outrun' && typeof peer === 'string') {
+      this.#leases.end({ batch, slot, peer: peer as PeerId })
     }
     if (effect.event === 'task:accepted' || effect.event === 'task:rejected') {
       this.#leases.endSlot(batch, slot)

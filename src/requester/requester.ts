@@ -27,6 +27,7 @@ export interface RequesterOptions extends JobRunnerOptions {
   readonly bidWindowMs: number
   readonly openWindowMs: number
   readonly revealWindowMs: number
+  readonly slowFloorMs: number
   readonly queueTimeoutMs: number
   readonly diversity: 'operator' | 'operator-and-address'
 }
@@ -246,6 +247,7 @@ export class Requester {
       replicas: manifest.message.replicas,
       auditPpm: manifest.message.auditPpm,
       revealWindowMs: this.#options.revealWindowMs,
+      slowFloorMs: this.#options.slowFloorMs,
       policyOf: slotPolicies(manifest.message.compare, plan),
       manifest,
       plan,

@@ -74,6 +74,7 @@ export interface PeerOptions {
     | 'bidWindowMs'
     | 'openWindowMs'
     | 'revealWindowMs'
+    | 'slowFloorMs'
     | 'leaseMs'
     | 'graceMs'
     | 'queueTimeoutMs'
@@ -403,7 +404,7 @@ export class SimulatedPeer {
           const taskId = toHex(message.taskId)
           const record = inbox.recordOf(taskId)
           const runner = record === undefined ? undefined : requester.runner(record.jobId)
-          const isAwaited = runner?.onHeartbeat(taskId, author) ?? false
+          const isAwaited = runner?.onHeartbeat(taskId, author, message.phase) ?? false
           const tail = runner?.tailOf(taskId) ?? []
           return { isAwaited, missed: tail.map(({ bytes }) => bytes) }
         },

@@ -74,6 +74,7 @@ const TIMES: PeerOptions['times'] = {
   bidWindowMs: 2000,
   openWindowMs: 2000,
   revealWindowMs: 10_000,
+  slowFloorMs: 500,
   leaseMs: 15_000,
   graceMs: 1000,
   heartbeatMs: 2000,

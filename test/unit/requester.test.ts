@@ -112,6 +112,7 @@ function createRequester(store: RequesterStore, clock: Clock, sent: AnyOpened[] 
       bidWindowMs: 100,
       openWindowMs: 100,
       revealWindowMs: 100,
+      slowFloorMs: 100,
       queueTimeoutMs: DAY_MS,
       diversity: 'operator',
       leaseMs: 1000,

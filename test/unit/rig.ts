@@ -59,6 +59,8 @@ export type Behaviour =
   /** Does not answer offers at all. */
   | 'offline'
   | { readonly fails: string }
+  /** Gives signs of life and commits after so long. */
+  | { readonly takesMs: number }
   /** Gets an estimate that lies this far from the others', and other files. */
   | { readonly drifts: number }
   /** Where tensors are compared: its update is so much longer, in parts per million. */
@@ -102,6 +104,7 @@ export const NETWORK = 'rig'
 const START_MS = 1_800_000_000_000
 const LEASE_MS = 15_000
 const WINDOW_MS = 2_000
+const SLOW_FLOOR_MS = 1_000
 
 const NUMBERS = { correct: 3, n: 4, nllFixed: 1 << 20, words: 'ok' }
 
@@ -242,6 +245,10 @@ export class FakeExecutor {
         reason: 'exit 1',
       }
       return [seal(NETWORK, 'failure', failure, this.signer)]
+    }
+    if (typeof behaviour === 'object' && 'takesMs' in behaviour) {
+      this.#rig.takes(task, this.peerId, behaviour.takesMs, () => this.#commit(task, 'honest'))
+      return []
     }
     if (behaviour === 'copier') {
       this.#copying.set(key, task)
@@ -428,6 +435,8 @@ export class Rig {
   readonly #queue: JobEvent[] = []
   readonly #timers = new Map<string, Timer>()
   readonly #leases = new Map<string, string>()
+  /** Executors that take their time, by task. */
+  readonly #busy = new Set<string>()
   readonly #outputs = new Map<Digest, Output>()
   readonly #elections = new Map<Digest, Election>()
   #order = 0
@@ -458,6 +467,7 @@ export class Rig {
       replicas: this.manifest.message.replicas,
       auditPpm: this.manifest.message.auditPpm,
       revealWindowMs: WINDOW_MS,
+      slowFloorMs: SLOW_FLOOR_MS,
       policyOf: slotPolicies(this.options.compare ?? 'exact', this.plan),
       manifest: this.manifest,
       plan: this.plan,
@@ -619,9 +629,23 @@ export class Rig {
         'taskId' in event.event.opened.message &&
         toHex(event.event.opened.message.taskId) === taskId,
     )
-    if (hasAnswered) return
+    if (hasAnswered || this.#busy.has(`${taskId}/${peer}`)) return
     this.#arm(name, LEASE_MS, () => {
       this.lose(batch, slot, peer as PeerId)
+    })
+  }
+
+  /** An executor is heard to begin, and commits after a while; its lease is renewed meanwhile. */
+  takes(task: Opened<'task'>, peer: PeerId, ms: number, commit: () => Collected): void {
+    const { batch, slot } = task.message
+    const { nowMs } = this
+    const event: AssignmentEvent = { type: 'executorStarted', slot, peer, nowMs }
+    const key = `${taskIdOf(task.message)}/${peer}`
+    if (this.#busy.has(key)) return
+    this.#busy.add(key)
+    this.push({ type: 'assignment', batch, event, nowMs })
+    this.#arm(`work/${batch}/${slot}/${peer}`, ms, () => {
+      this.#collect(commit())
     })
   }
 

@@ -9,7 +9,7 @@ import type { AnyOpened, Opened, Signer } from '../../src/wire/envelope.js'
 import { fromHex, publicKeyFromPeerId } from '../../src/wire/ids.js'
 import type { Messages } from '../../src/wire/messages.js'
 import { honest, NETWORK, Rig, RUN_SPEC } from './rig.js'
-import type { RigOptions } from './rig.js'
+import type { Behaviour, RigOptions } from './rig.js'
 
 const hasCode =
   (code: string) =>
@@ -124,6 +124,18 @@ function ofKind<K extends AnyOpened['kind']>(rig: Rig, kind: K, nth = 0): Opened
   const found = rig.record.ofKind(kind)[nth]
   assert.ok(found)
   return found
+}
+
+/** One task whose first executors are all of them silent and called at once, with a hidden draw. */
+function lossyRig(behaviours: Behaviour[], auditPpm = 1_000_000): Rig {
+  const silent = behaviours.filter((behaviour) => behaviour === 'silent').length
+  for (let i = 0; i < 64; i++) {
+    const standing = (index: number) => ({ availabilityPpm: index < silent ? 1_000_000 : 100_000 })
+    const rig = runTask({ behaviours, auditPpm, keys: `lossy-${i}`, standing })
+    const called = rig.rankingOf(ofKind(rig, 'task')).slice(0, 2)
+    if (rig.executors.slice(0, silent).every(({ peerId }) => called.includes(peerId))) return rig
+  }
+  throw new Error('the lottery never calls the silent ones first')
 }
 
 describe('the chain of a slot', () => {
@@ -320,6 +332,53 @@ describe('the chain of a slot', () => {
       },
       audited,
     )
+  })
+
+  it('is refused with CHAIN_INVALID when one that missed a freeze commits after it', () => {
+    // The first executor is lost, a hidden replica is drawn; the lost one takes its place.
+    const audited = lossyRig(['silent', ...honest(5)])
+    const silent = audited.executor(0)
+    const taskId = ofKind(audited, 'commitment').message.taskId
+    const message = { taskId, attempt: 1, commitment: new Uint8Array(32) }
+    const late = seal(NETWORK, 'commitment', message, silent.signer)
+    const first = openFrozen(
+      NETWORK,
+      'commitment',
+      ofKind(audited, 'freezeCommitments').message.commitments,
+    )
+    assert.equal(first.length, 2)
+    const commitments = [...first, late]
+      .sort((a, b) => (a.author < b.author ? -1 : 1))
+      .map(({ bytes }) => bytes)
+    const forged = new Forger(audited, {
+      freezeCommitments: (frozen, nth) => (nth === 1 ? { ...frozen, commitments } : frozen),
+    })
+    assert.throws(
+      () => forged.verify(),
+      (error) =>
+        hasCode('CHAIN_INVALID')(error) &&
+        error instanceof Error &&
+        error.message === `${silent.peerId} committed after the freeze that it was called for`,
+    )
+  })
+
+  it('is refused with VERDICT_MISMATCH when a receipt calls outrun whom nobody outran', () => {
+    const outrun = (message: Messages['receipt']): Messages['receipt'] => ({
+      ...message,
+      executors: message.executors.map((executor) =>
+        executor.durationMs === 0 ? { ...executor, outcome: 'outrun' } : executor,
+      ),
+    })
+    // One standby can outrun one executor, not two.
+    const two = lossyRig(['silent', 'silent', ...honest(5)], 0)
+    assert.equal(two.verified()[0]?.messages.filter(({ kind }) => kind === 'task').length, 2)
+    refuses('VERDICT_MISMATCH', { receipt: outrun }, two)
+    // Nobody else was called beside those that failed.
+    const failing = new Rig({
+      spec: RUN_SPEC,
+      behaviours: [{ fails: 'CONTAINER_OOM' }, { fails: 'CONTAINER_OOM' }],
+    }).run()
+    refuses('VERDICT_MISMATCH', { receipt: outrun }, failing)
   })
 
   it('is refused with CHAIN_INVALID when replicas were added though two agreed', () => {

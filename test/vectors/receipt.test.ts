@@ -70,7 +70,15 @@ describe('vectors of receipts', () => {
 
   it('tell of every outcome an executor can have, and of every refusal of a chain', () => {
     const outcomes = JSON.stringify(vectors.valid)
-    for (const outcome of ['agreed', 'dissented', 'spared', 'withheld', 'timed-out', 'failed']) {
+    for (const outcome of [
+      'agreed',
+      'dissented',
+      'spared',
+      'withheld',
+      'timed-out',
+      'failed',
+      'outrun',
+    ]) {
       assert.ok(outcomes.includes(`"${outcome}"`), outcome)
     }
     const codes = new Set(vectors.invalid.map(({ code }) => code))
