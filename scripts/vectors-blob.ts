@@ -12,6 +12,7 @@ import {
 } from '../src/blob/blob-protocol.js'
 import { createManifest } from '../src/blob/manifest.js'
 import { PieceSet } from '../src/blob/piece-set.js'
+import { encodeInvitation } from '../src/network/data-channel.js'
 import { fromHex, sha256, toHex, utf8 } from '../src/wire/ids.js'
 
 const PIECE = 1024 * 1024
@@ -39,6 +40,8 @@ function blobCase(name: string, sizeBytes: number) {
 
 const size = (value: bigint): string => value.toString(16).padStart(16, '0')
 const hash = toHex(sha256(utf8('a piece')))
+const INVITED = '000102030405060708090a0b0c0d0e0f'
+const KEY = sha256(utf8('a key'))
 const some = PieceSet.empty(10)
 for (const piece of [0, 3, 9]) some.add(piece)
 
@@ -83,6 +86,21 @@ const vectors = {
     { name: 'a byte too many', pieceCount: 8, bitmap: '9000' },
   ],
   invalidHaveSizes: [0, 3, 6, 4100],
+  invitations: [
+    {
+      name: 'port 4702',
+      port: 4702,
+      identity: INVITED,
+      key: toHex(KEY),
+      bytes: toHex(encodeInvitation({ port: 4702, name: INVITED, key: KEY })),
+    },
+  ],
+  invalidInvitations: [
+    { name: 'nothing: the peer takes no more connections', bytes: '' },
+    { name: 'port 0', bytes: '00'.repeat(50) },
+    { name: 'a byte too few', bytes: '01'.repeat(49) },
+    { name: 'a byte too many', bytes: '01'.repeat(51) },
+  ],
 }
 
 await writeFile(

@@ -121,6 +121,7 @@ export class BlobServer {
   async #answerAll(stream: ByteStream, served: Served): Promise<void> {
     const { manifest, partial } = served
     const send = inTurn((frame) => stream.write(frame))
+    const frames = new Frames(stream.isCopying)
     let told = partial?.gained.length ?? 0
     await send(
       partial === undefined || partial.complete
@@ -144,7 +145,7 @@ export class BlobServer {
       for (let count = 0; count < mostRequests; count += 1) {
         const request = await nextRequest(stream, sending)
         if (request === undefined) return await sending
-        const answer = await this.#answerTo(request, served)
+        const answer = await this.#answerTo(request, served, frames)
         await sending
         sending = send(answer)
         if (answer[0] !== FRAME.ANSWER) return await sending
@@ -162,7 +163,7 @@ export class BlobServer {
   }
 
   /** The frame that answers a request; whatever cannot be answered is refused. */
-  async #answerTo(request: number, served: Served): Promise<Uint8Array> {
+  async #answerTo(request: number, served: Served, frames: Frames): Promise<Uint8Array> {
     const { manifest, partial, flow } = served
     const { signal } = this.#stopping
     if (request === MANIFEST_REQUEST) {
@@ -172,17 +173,19 @@ export class BlobServer {
     const hasPiece = request < manifest.pieceCount && partial?.has(request) !== false
     if (!hasPiece) return encodeFrame(FRAME.BAD_REQUEST)
     await this.#upload.take(pieceBytesOf(manifest, request), flow, signal)
-    return this.#readPiece(served, request)
+    return this.#readPiece(served, request, frames.next(pieceBytesOf(manifest, request)))
   }
 
   /**
    * A piece as it was when it was stored, or a refusal. Who sends bytes that a disk has changed is
    * taken for a liar, so they are compared with their hash before they leave.
    */
-  async #readPiece({ manifest, file, partial }: Served, index: number): Promise<Uint8Array> {
-    const sizeBytes = pieceBytesOf(manifest, index)
-    // Every byte of it is written before it is sent.
-    const frame = new Uint8Array(Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + sizeBytes).buffer)
+  async #readPiece(
+    { manifest, file, partial }: Served,
+    index: number,
+    frame: Uint8Array,
+  ): Promise<Uint8Array> {
+    const sizeBytes = frame.length - FRAME_HEADER_BYTES
     const at = index * BLOB_LIMITS.pieceBytes
     // A disk may also refuse to read: that is rot like any other.
     const { bytesRead } = await file
@@ -197,6 +200,27 @@ export class BlobServer {
     this.#verified.add(manifest, index)
     setFrameHeader(frame, FRAME.ANSWER)
     return frame
+  }
+}
+
+/** Memory for the frames of one stream, of which one is sent while the next is read. */
+class Frames {
+  readonly #isReused: boolean
+  /** The one for the next frame first. */
+  #buffers: readonly [Uint8Array, Uint8Array] = [new Uint8Array(), new Uint8Array()]
+
+  constructor(isReused: boolean) {
+    this.#isReused = isReused
+  }
+
+  /** Every byte of it is to be written before it is sent. */
+  next(pieceBytes: number): Uint8Array {
+    const sizeBytes = FRAME_HEADER_BYTES + pieceBytes
+    const [next, other] = this.#buffers
+    const isFit = this.#isReused && next.length >= sizeBytes
+    const buffer = isFit ? next : new Uint8Array(Buffer.allocUnsafeSlow(sizeBytes).buffer)
+    this.#buffers = [other, buffer]
+    return buffer.subarray(0, sizeBytes)
   }
 }
 

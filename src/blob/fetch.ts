@@ -169,7 +169,7 @@ export class SwarmFetch implements FetchHost {
     return this.#opening
   }
 
-  async onPiece(from: PeerFetch, index: number, parts: readonly Uint8Array[]): Promise<void> {
+  async onPiece(from: PeerFetch, index: number, piece: Uint8Array): Promise<void> {
     const target = this.#target
     const source = this.#sources.get(from.peer)
     if (target === undefined || source === undefined) return
@@ -180,7 +180,7 @@ export class SwarmFetch implements FetchHost {
       this.#components.onPiece({ ...came, isNew: false })
       return
     }
-    await target.partial.write(index, parts)
+    await target.partial.write(index, piece)
     if (!target.schedule.done(index)) {
       this.#components.onPiece({ ...came, isNew: false })
       return

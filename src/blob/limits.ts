@@ -23,6 +23,8 @@ export const BLOB_LIMITS = {
   /** What is fetched is brought to the disk behind the fetch, so much at a time. */
   syncBytes: 32 * 1024 * 1024,
   openMs: 10_000,
+  /** From this size on a blob comes over connections of its own. */
+  bulkBytes: 8 * 1024 * 1024,
   /** A peer that owes bytes and sends less than `readBytes` in this time has stalled. */
   stallMs: 30_000,
   /** A peer far below the others over this time is slow. */

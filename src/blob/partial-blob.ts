@@ -117,16 +117,19 @@ export class PartialBlob {
     return this.#gained
   }
 
-  /** Stores a piece, given in parts; the caller has checked it by the manifest. */
-  async write(index: number, parts: readonly Uint8Array[]): Promise<void> {
+  /** Stores a piece; the caller has checked it by the manifest. */
+  async write(index: number, piece: Uint8Array): Promise<void> {
     if (!this.#open) throw new InvariantError('the partial blob is closed')
-    let at = index * BLOB_LIMITS.pieceBytes
-    let left = parts
-    for (const { length } of parts) this.#unsyncedBytes += length
-    while (left.length > 0) {
-      const { bytesWritten } = await this.#file.writev(left, at)
-      at += bytesWritten
-      left = without(left, bytesWritten)
+    const start = index * BLOB_LIMITS.pieceBytes
+    this.#unsyncedBytes += piece.length
+    for (let done = 0; done < piece.length;) {
+      const { bytesWritten } = await this.#file.write(
+        piece,
+        done,
+        piece.length - done,
+        start + done,
+      )
+      done += bytesWritten
     }
     if (this.#verified.add(index)) this.#gained.push(index)
     this.#syncBehind()
@@ -157,16 +160,6 @@ export class PartialBlob {
     await this.#syncing
     await this.#file.close()
   }
-}
-
-/** What is left of some parts after their first bytes. */
-function without(parts: readonly Uint8Array[], sizeBytes: number): readonly Uint8Array[] {
-  let skip = sizeBytes
-  return parts.flatMap((part) => {
-    const gone = Math.min(skip, part.length)
-    skip -= gone
-    return gone === part.length ? [] : [part.subarray(gone)]
-  })
 }
 
 async function openKept(path: string): Promise<FileHandle> {

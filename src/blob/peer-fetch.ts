@@ -40,7 +40,7 @@ export interface FetchHost {
   /** Takes a manifest that is the blob's. @throws CtdError BLOB_TOO_LARGE, DISK_QUOTA */
   onManifest(manifest: Manifest): Promise<FetchTarget>
   /** Stores a piece that is right. */
-  onPiece(source: PeerFetch, index: number, parts: readonly Uint8Array[]): Promise<void>
+  onPiece(source: PeerFetch, index: number, piece: Uint8Array): Promise<void>
   /** Waits for the right to ask for so many bytes. */
   mayAsk(bytes: number, signal: AbortSignal): Promise<void>
 }
@@ -75,6 +75,8 @@ export class PeerFetch {
   #fault: PeerFaultError | undefined
   /** A piece that could not be stored; weighs more than what the peer did meanwhile. */
   #ownFailure: { readonly error: unknown } | undefined
+  /** The one for the next piece first. */
+  #buffers: readonly [Uint8Array, Uint8Array] = [new Uint8Array(), new Uint8Array()]
   #wake = (): void => {}
 
   constructor(peer: PeerId, host: FetchHost) {
@@ -115,12 +117,9 @@ export class PeerFetch {
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       signal.throwIfAborted()
-      const limit = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(BLOB_LIMITS.openMs)])
-      this.#stream = await peerStep(() => transport.openStream(this.peer, limit))
-      this.#owesSinceMs = this.#lastBytesMs = this.#idleSinceMs = performance.now()
       const watch = setInterval(() => this.#watch(), Math.min(1000, this.#host.stallMs / 4))
       try {
-        await this.#work(this.#stream)
+        await this.#work(transport)
         if (this.#ownFailure !== undefined) throw this.#ownFailure.error
       } finally {
         clearInterval(watch)
@@ -153,19 +152,25 @@ export class PeerFetch {
     return ((this.#receivedBytes - first.bytes) * 1000) / (nowMs - first.atMs)
   }
 
-  async #work(stream: ByteStream): Promise<void> {
-    await peerStep(() => stream.write(fromHex(this.#host.digest)))
+  async #work(transport: Pick<Transport, 'openStream'>): Promise<void> {
+    let stream = await this.#open(transport)
     const mustAsk = this.#host.target === undefined
     if (mustAsk) await peerStep(() => stream.write(encodeRequest(MANIFEST_REQUEST)))
-    const pieces = await this.#readPieces(stream)
+    let pieces = await this.#readPieces(stream)
     const manifest = mustAsk ? await this.#readManifest(stream) : undefined
     const target =
       this.#host.target ??
       (manifest === undefined ? undefined : await this.#host.onManifest(manifest))
     if (target === undefined || this.#ending.signal.aborted) return
+    const isAgain = mustAsk && isBulky(target.manifest)
+    if (isAgain) {
+      stream.abort(new Error('the rest comes on another stream'))
+      stream = await this.#open(transport)
+      pieces = await this.#readPieces(stream)
+    }
     const { pieceCount } = target.manifest
     // A server tells of its news only to those it has answered.
-    const mustGreet = !mustAsk && pieces !== 'all'
+    const mustGreet = (!mustAsk || isAgain) && pieces !== 'all'
     const set =
       pieces === 'all' ? PieceSet.full(pieceCount) : PieceSet.fromBitmap(pieces, pieceCount)
     if (set === undefined)
@@ -183,6 +188,19 @@ export class PeerFetch {
     await asking
   }
 
+  /** Opens a stream and asks for the blob; for much of it where that is known. */
+  async #open(transport: Pick<Transport, 'openStream'>): Promise<ByteStream> {
+    const limit = AbortSignal.any([this.#ending.signal, AbortSignal.timeout(BLOB_LIMITS.openMs)])
+    const { target } = this.#host
+    const isBulk = target !== undefined && isBulky(target.manifest)
+    const stream = await peerStep(() => transport.openStream(this.peer, limit, { isBulk }))
+    this.#stream = stream
+    if (this.#ending.signal.aborted) this.#close()
+    this.#owesSinceMs = this.#lastBytesMs = this.#idleSinceMs = performance.now()
+    await peerStep(() => stream.write(fromHex(this.#host.digest)))
+    return stream
+  }
+
   /** The first frame: all pieces, or the bitmap of some. */
   async #readPieces(stream: ByteStream): Promise<'all' | Uint8Array> {
     const { kind, sizeBytes } = await this.#readHeader(stream)
@@ -192,7 +210,7 @@ export class PeerFetch {
     if (sizeBytes > bitmapBytesOf(pieceCount)) {
       throw new PeerFaultError('too-large', `it says it has ${sizeBytes * 8} pieces`)
     }
-    return concat(await this.#read(stream, sizeBytes))
+    return this.#read(stream, sizeBytes)
   }
 
   async #readManifest(stream: ByteStream): Promise<Manifest> {
@@ -201,8 +219,7 @@ export class PeerFetch {
     if (sizeBytes > manifestBytesOf(this.#host.maxBytes)) {
       throw new PeerFaultError('too-large', `its manifest has ${sizeBytes} bytes`)
     }
-    const parts = await this.#read(stream, sizeBytes)
-    return manifestOf(concat(parts), this.#host.digest)
+    return manifestOf(await this.#read(stream, sizeBytes), this.#host.digest)
   }
 
   async #askAll(
@@ -276,14 +293,14 @@ export class PeerFetch {
           if (sizeBytes !== manifest.bytes.length) {
             throw new PeerFaultError('malformed', `its manifest has ${sizeBytes} bytes`)
           }
-          manifestOf(concat(await this.#read(stream, sizeBytes)), this.#host.digest)
+          manifestOf(await this.#read(stream, sizeBytes), this.#host.digest)
           this.#onAnswered()
           continue
         }
-        const parts = await this.#receivePiece(stream, { manifest, index, sizeBytes })
+        const piece = await this.#receivePiece(stream, { manifest, index, sizeBytes })
         // One piece is being written while the next one comes, and no more.
         await storing
-        storing = this.#host.onPiece(this, index, parts).catch((error: unknown) => {
+        storing = this.#host.onPiece(this, index, piece).catch((error: unknown) => {
           this.#ownFailure = { error }
           this.#close()
         })
@@ -308,7 +325,7 @@ export class PeerFetch {
     if (!isHaveSize(sizeBytes)) {
       throw new PeerFaultError('malformed', `it told of pieces in ${sizeBytes} bytes`)
     }
-    for (const index of decodeHave(concat(await this.#read(stream, sizeBytes)))) {
+    for (const index of decodeHave(await this.#read(stream, sizeBytes))) {
       // Each piece can be told once, so what a peer can tell is bounded by the manifest.
       if (!schedule.gained(this, index)) {
         throw new PeerFaultError('malformed', `it told of piece ${index} again or of none`)
@@ -320,23 +337,22 @@ export class PeerFetch {
   async #receivePiece(
     stream: ByteStream,
     { manifest, index, sizeBytes }: { manifest: Manifest; index: number; sizeBytes: number },
-  ): Promise<readonly Uint8Array[]> {
+  ): Promise<Uint8Array> {
     const expected = toHex(pieceHashOf(manifest, index))
     if (sizeBytes !== pieceBytesOf(manifest, index)) {
       const reason = `piece ${index} has ${sizeBytes} bytes`
       throw new PeerFaultError('corrupt', reason, { piece: index, expected, sizeBytes })
     }
-    const parts = await this.#read(stream, sizeBytes)
-    const hash = createHash('sha256')
-    for (const part of parts) hash.update(part)
-    const got = hash.digest('hex')
-    if (got === expected) return parts
+    const piece = this.#pieceBuffer(sizeBytes)
+    await this.#readInto(stream, piece)
+    const got = createHash('sha256').update(piece).digest('hex')
+    if (got === expected) return piece
     const reason = `piece ${index} has other bytes than its hash`
     throw new PeerFaultError('corrupt', reason, { piece: index, expected, got, sizeBytes })
   }
 
   async #readHeader(stream: ByteStream): Promise<{ kind: number; sizeBytes: number }> {
-    const header = decodeFrameHeader(concat(await this.#read(stream, FRAME_HEADER_BYTES)))
+    const header = decodeFrameHeader(await this.#read(stream, FRAME_HEADER_BYTES))
     if (header.kind === FRAME.UNKNOWN_BLOB) {
       throw new PeerFaultError('unknown-blob', 'it does not have the blob')
     }
@@ -347,17 +363,28 @@ export class PeerFetch {
     return header
   }
 
-  /** So many bytes, in parts, so that it shows when they stop coming. */
-  async #read(stream: ByteStream, sizeBytes: number): Promise<Uint8Array[]> {
-    const parts: Uint8Array[] = []
-    for (let left = sizeBytes; left > 0;) {
-      const part = await peerStep(() => stream.read(Math.min(left, BLOB_LIMITS.readBytes)))
-      left -= part.length
+  /** Memory for a piece: one of two by turns, of which the other may still be being written. */
+  #pieceBuffer(sizeBytes: number): Uint8Array {
+    const [next, other] = this.#buffers
+    const buffer = next.length >= sizeBytes ? next : Buffer.allocUnsafeSlow(sizeBytes)
+    this.#buffers = [other, buffer]
+    return buffer.subarray(0, sizeBytes)
+  }
+
+  async #read(stream: ByteStream, sizeBytes: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(sizeBytes)
+    await this.#readInto(stream, bytes)
+    return bytes
+  }
+
+  /** Reads in parts, so that it shows when they stop coming. */
+  async #readInto(stream: ByteStream, bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += BLOB_LIMITS.readBytes) {
+      const part = bytes.subarray(at, at + BLOB_LIMITS.readBytes)
+      await peerStep(() => stream.readInto(part))
       this.#receivedBytes += part.length
       this.#lastBytesMs = performance.now()
-      parts.push(part)
     }
-    return parts
   }
 
   #watch(): void {
@@ -371,9 +398,9 @@ export class PeerFetch {
   }
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const [only] = parts
-  return only !== undefined && parts.length === 1 ? only : new Uint8Array(Buffer.concat(parts))
+/** Whether it is worth a connection of its own. */
+function isBulky({ sizeBytes }: Manifest): boolean {
+  return sizeBytes >= BLOB_LIMITS.bulkBytes
 }
 
 /** @throws PeerFaultError for bytes that are not the manifest of the blob */

@@ -8,7 +8,8 @@ import { createByteStream } from './byte-stream.js'
 import { CONTROL_PROTOCOL, answerOver } from './control-protocol.js'
 import { NETWORK_LIMITS } from './limits.js'
 import { TokenBuckets } from './token-buckets.js'
-import type { RequestHandler, StreamHandler } from './transport.js'
+import type { PeerId } from '../wire/ids.js'
+import type { ByteStream, RequestHandler, StreamHandler } from './transport.js'
 
 export const BLOB_PROTOCOL = '/ctd/2/blob'
 
@@ -73,14 +74,17 @@ export class InboundStreams {
   }
 
   async #onBlobStream(stream: Stream, connection: Connection): Promise<void> {
-    const handler = this.streamHandler
     const peer = toPeerId(connection.remotePeer)
+    if (peer === undefined) return stream.abort(new Error('not serving this stream'))
+    await this.serve(createByteStream(stream, this.#onBytes), peer)
+  }
+
+  /** Serves a stream of blobs, wherever it came from. */
+  readonly serve = async (bytes: ByteStream, peer: PeerId): Promise<void> => {
+    const handler = this.streamHandler
     const busy = this.#streamsInFlight >= NETWORK_LIMITS.streamsInFlight
-    if (handler === undefined || peer === undefined || busy) {
-      return stream.abort(new Error('not serving this stream'))
-    }
+    if (handler === undefined || busy) return bytes.abort(new Error('not serving this stream'))
     this.#streamsInFlight += 1
-    const bytes = createByteStream(stream, this.#onBytes)
     try {
       await handler(bytes, peer)
       await bytes.close()

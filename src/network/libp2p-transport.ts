@@ -22,6 +22,7 @@ import {
   withdrawBlob,
 } from './dht.js'
 import { BLOB_PROTOCOL, InboundStreams } from './inbound-streams.js'
+import { DataChannels } from './data-channels.js'
 import { createNode } from './libp2p-node.js'
 import type { Libp2pTransportOptions, NetworkNode } from './libp2p-node.js'
 import { NETWORK_LIMITS } from './limits.js'
@@ -57,6 +58,7 @@ class Libp2pTransport implements Transport {
   readonly #gossipHandlers = new Map<string, GossipHandler>()
   readonly #peerHandlers: ((event: PeerEvent) => void)[] = []
   readonly #inbound: InboundStreams
+  readonly #channels: DataChannels
   #validationsPending = 0
   #node: NetworkNode | undefined
   #stopping = new AbortController()
@@ -71,6 +73,11 @@ class Libp2pTransport implements Transport {
       requestsPerSecondPerPeer: this.#preset.requestsPerSecondPerPeer,
       onWarning: (code, error) => this.#warn(code, error),
       onBytes: options.onBytes,
+    })
+    this.#channels = new DataChannels({
+      listen: options.listen,
+      onChannel: this.#inbound.serve,
+      onWarning: (code, error) => this.#warn(code, error),
     })
     this.#keeper = new PeerKeeper(
       {
@@ -114,6 +121,7 @@ class Libp2pTransport implements Transport {
     this.#stopping.abort()
     await Promise.all([this.#keeper.stop(), this.#pulse.stop()])
     this.#node = undefined
+    await this.#channels.stop()
     await node.stop()
   }
 
@@ -149,9 +157,16 @@ class Libp2pTransport implements Transport {
     this.#inbound.requestHandler = handler
   }
 
-  async openStream(peer: PeerId, signal: AbortSignal): Promise<ByteStream> {
+  async openStream(
+    peer: PeerId,
+    signal: AbortSignal,
+    { isBulk } = { isBulk: false },
+  ): Promise<ByteStream> {
     try {
       const limit = this.#limited(signal, NETWORK_LIMITS.dialMs)
+      const node = this.#running()
+      const channel = isBulk ? await this.#channels.open(node, peer, limit) : undefined
+      if (channel !== undefined) return channel
       return createByteStream(
         await this.#openProtocol(peer, BLOB_PROTOCOL, limit),
         this.#options.onBytes,
@@ -227,8 +242,10 @@ class Libp2pTransport implements Transport {
     const node = await createNode(this.#options, this.#preset, this.#privateKey)
     try {
       await this.#inbound.register(node, this.#stopping.signal)
+      await this.#channels.start(node, this.#stopping.signal)
       await node.start()
     } catch (error) {
+      await this.#channels.stop()
       await node.stop()
       throw error
     }

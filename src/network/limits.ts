@@ -24,6 +24,14 @@ export const NETWORK_LIMITS = {
   streamDrainMs: 60_000,
   streamsInFlight: 64,
 
+  /** Connections at the data port, and invitations to it; of one peer. */
+  dataConnections: 64,
+  dataConnectionsPerPeer: 16,
+  dataInviteMs: 15_000,
+  dataOpenMs: 5_000,
+  /** For how long a peer whose data port could not be reached is not tried there again. */
+  dataRetryMs: 10 * 60_000,
+
   dialMs: 10_000,
   dialsAtOnce: 4,
 

@@ -60,8 +60,18 @@ export interface Transport {
   /** Sets the one handler of requests. */
   onRequest(handler: RequestHandler): void
 
-  /** Opens a stream for blobs. @throws CtdError PEER_UNREACHABLE */
-  openStream(peer: PeerId, signal: AbortSignal): Promise<ByteStream>
+  /**
+   * Opens a stream for blobs.
+   *
+   * @param options.isBulk - much will come: where the peer can be reached at its data port too, the
+   *   stream is a TLS connection of its own
+   * @throws CtdError PEER_UNREACHABLE
+   */
+  openStream(
+    peer: PeerId,
+    signal: AbortSignal,
+    options?: { readonly isBulk: boolean },
+  ): Promise<ByteStream>
   /** Sets the one handler of inbound blob streams. */
   onStream(handler: StreamHandler): void
 
@@ -110,8 +120,12 @@ export interface Transport {
 export interface ByteStream {
   /** Exactly `n` bytes, at most 16 MiB. @throws CtdError STREAM_ENDED, also on a clean end */
   read(n: number): Promise<Uint8Array>
+  /** Fills `into` with the next bytes. @throws like `read` */
+  readInto(into: Uint8Array): Promise<void>
   /** Resolves when the bytes may be followed by more. @throws CtdError STREAM_ENDED */
   write(bytes: Uint8Array): Promise<void>
+  /** Whether written bytes are the caller's again when `write` resolves; else they never are. */
+  readonly isCopying: boolean
   /** Ends the own side; what was written still arrives. */
   close(): Promise<void>
   /** Drops the stream at once in both directions; pending reads and writes throw. */

@@ -47,7 +47,7 @@ describe('a full disk', { skip: SKIP, timeout: 60_000 }, () => {
     const fetched = async (): Promise<void> => {
       const partial = await store.openPartial(manifest)
       try {
-        for (const [i, piece] of pieces.entries()) await partial.write(i, [piece])
+        for (const [i, piece] of pieces.entries()) await partial.write(i, piece)
         await partial.sync()
       } finally {
         await partial.close()

@@ -63,7 +63,9 @@ function ended(cause: unknown): CtdError {
 export function createStreamPair(): [ByteStream, ByteStream] {
   const [there, back] = [new Pipe(), new Pipe()]
   const endOf = (out: Pipe, into: Pipe): ByteStream => ({
+    isCopying: false,
     read: (n) => into.read(n),
+    readInto: async (bytes) => bytes.set(await into.read(bytes.length)),
     write: (bytes) => out.write(bytes),
     close: async () => out.end(),
     abort: (error) => {

@@ -12,6 +12,7 @@ import {
 } from '../../src/blob/blob-protocol.js'
 import { parseManifest, pieceBytesOf, isPiece } from '../../src/blob/manifest.js'
 import { PieceSet } from '../../src/blob/piece-set.js'
+import { decodeInvitation } from '../../src/network/data-channel.js'
 import { smallBlobDigest } from '../../src/wire/folder.js'
 import { fromHex, sha256, toHex } from '../../src/wire/ids.js'
 
@@ -28,6 +29,14 @@ interface Vectors {
   readonly frames: readonly { name: string; frame: string }[]
   readonly invalidBitmaps: readonly { name: string; pieceCount: number; bitmap: string }[]
   readonly invalidHaveSizes: readonly number[]
+  readonly invitations: readonly {
+    readonly name: string
+    readonly port: number
+    readonly identity: string
+    readonly key: string
+    readonly bytes: string
+  }[]
+  readonly invalidInvitations: readonly { name: string; bytes: string }[]
 }
 
 const vectors: Vectors = JSON.parse(readFileSync(new URL('blob.json', import.meta.url), 'utf8'))
@@ -101,4 +110,22 @@ describe('vectors of blobs', () => {
     }
     for (const sizeBytes of vectors.invalidHaveSizes) assert.ok(!isHaveSize(sizeBytes))
   })
+})
+
+describe('vectors of invitations to a data port', () => {
+  for (const { name, port, identity, key, bytes } of vectors.invitations) {
+    it(`${name} is named and opened by these bytes`, () => {
+      const invitation = decodeInvitation(fromHex(bytes))
+      assert.ok(invitation !== undefined)
+      assert.equal(invitation.port, port)
+      assert.equal(invitation.name, identity)
+      assert.equal(toHex(invitation.key), key)
+    })
+  }
+
+  for (const { name, bytes } of vectors.invalidInvitations) {
+    it(`${name} is no invitation`, () => {
+      assert.equal(decodeInvitation(fromHex(bytes)), undefined)
+    })
+  }
 })
