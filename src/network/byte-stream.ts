@@ -25,6 +25,8 @@ export function createByteStream(
       if (stream.readStatus === 'paused') stream.resume()
     },
     hasMore: () => stream.readBufferLength > 0,
+    highBytes: NETWORK_LIMITS.streamQueueHighBytes,
+    lowBytes: NETWORK_LIMITS.streamQueueLowBytes,
   })
   stream.maxReadBufferLength = 4 * NETWORK_LIMITS.streamQueueHighBytes
   stream.addEventListener('message', ({ data }) => {

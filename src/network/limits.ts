@@ -20,6 +20,8 @@ export const NETWORK_LIMITS = {
   /** A paused stream may still receive one window; see YAMUX_WINDOW_BYTES in `presets.ts`. */
   streamQueueHighBytes: 2 * 1024 * 1024,
   streamQueueLowBytes: 1024 * 1024,
+  /** Of a data channel; one read of the system's may come on top. */
+  socketQueueBytes: 64 * 1024,
   streamWriteBytes: 256 * 1024,
   streamDrainMs: 60_000,
   streamsInFlight: 64,

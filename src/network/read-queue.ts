@@ -11,12 +11,21 @@ export interface QueueSource {
   resume(): void
   /** Whether bytes that came before the end are still to be pushed. */
   hasMore(): boolean
+  /** With more than `highBytes` waiting the stream is paused until there are fewer than `lowBytes`. */
+  readonly highBytes: number
+  readonly lowBytes: number
 }
+
+/** Room for what waits, for one read of the system's on top, and for what was read meanwhile. */
+const SPILL_PARTS = 4
 
 export class ReadQueue {
   readonly #source: QueueSource
   readonly #chunks: Uint8Array[] = []
   #queuedBytes = 0
+  /** Where copies lie, and up to where they do. */
+  #spill: Uint8Array | undefined
+  #spilled = 0
   #isPaused = false
   #isEnded = false
   #failure: Error | undefined
@@ -35,7 +44,7 @@ export class ReadQueue {
   /** Takes bytes that are the caller's again after the call. */
   pushBorrowed(bytes: Uint8Array): void {
     const rest = this.#serve(bytes)
-    if (rest.length > 0) this.#keep(rest.slice())
+    if (rest.length > 0) this.#keep(this.#copy(rest))
   }
 
   /** No more will come; what is queued can still be read unless there is an error. */
@@ -74,10 +83,22 @@ export class ReadQueue {
     return bytes.subarray(count)
   }
 
+  /** Into the same memory as long as it has room: fresh buffers would be garbage in a moment. */
+  #copy(bytes: Uint8Array): Uint8Array {
+    this.#spill ??= new Uint8Array(SPILL_PARTS * this.#source.highBytes)
+    if (this.#chunks.length === 0) this.#spilled = 0
+    const end = this.#spilled + bytes.length
+    if (end > this.#spill.length) return bytes.slice()
+    const copy = this.#spill.subarray(this.#spilled, end)
+    copy.set(bytes)
+    this.#spilled = end
+    return copy
+  }
+
   #keep(bytes: Uint8Array): void {
     this.#chunks.push(bytes)
     this.#queuedBytes += bytes.length
-    if (this.#isPaused || this.#queuedBytes <= NETWORK_LIMITS.streamQueueHighBytes) return
+    if (this.#isPaused || this.#queuedBytes <= this.#source.highBytes) return
     this.#isPaused = true
     this.#source.pause()
   }
@@ -94,7 +115,7 @@ export class ReadQueue {
       at += count
       this.#queuedBytes -= count
     }
-    if (this.#isPaused && this.#queuedBytes < NETWORK_LIMITS.streamQueueLowBytes) {
+    if (this.#isPaused && this.#queuedBytes < this.#source.lowBytes) {
       this.#isPaused = false
       this.#source.resume()
     }

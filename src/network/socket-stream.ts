@@ -26,6 +26,9 @@ export function prepareReads(): SocketReads {
     pause: () => socket?.pause(),
     resume: () => socket?.resume(),
     hasMore: () => false,
+    // The system holds what comes beyond it, at no cost to us: here each byte would be copied.
+    highBytes: NETWORK_LIMITS.socketQueueBytes,
+    lowBytes: NETWORK_LIMITS.socketQueueBytes,
   })
   return {
     onread: {
