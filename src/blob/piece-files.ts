@@ -8,20 +8,21 @@ import { BLOB_LIMITS } from './limits.js'
 import { createManifest, isPiece, pieceBytesOf } from './manifest.js'
 import type { Manifest } from './manifest.js'
 
+/** The bytes of a file, each part in the memory of the one before. */
 export async function* piecesOf(file: FileHandle): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(BLOB_LIMITS.pieceBytes)
   for (;;) {
-    const buffer = new Uint8Array(BLOB_LIMITS.pieceBytes)
     const { bytesRead } = await file.read(buffer, 0, buffer.length, null)
     if (bytesRead === 0) return
     yield buffer.subarray(0, bytesRead)
   }
 }
 
-/** Cuts a source into pieces of 1 MiB and a shorter last one. */
+/** Cuts a source into pieces of 1 MiB and a shorter last one, each in the memory of the one before. */
 export async function* repiece(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  let piece = new Uint8Array(BLOB_LIMITS.pieceBytes)
+  const piece = Buffer.allocUnsafeSlow(BLOB_LIMITS.pieceBytes)
   let length = 0
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length;) {
@@ -31,7 +32,6 @@ export async function* repiece(
       length += count
       if (length < piece.length) continue
       yield piece
-      piece = new Uint8Array(BLOB_LIMITS.pieceBytes)
       length = 0
     }
   }

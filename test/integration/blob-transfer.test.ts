@@ -122,8 +122,8 @@ test('a blob is fetched from two providers at once and is the same bytes', async
 
 test('a corrupt and a stalled provider are named and the honest one fills in', async () => {
   const [honest, liar, silent, asker] = await Promise.all([
-    // Takes 5 s, in which both attempts at the silent peer end.
-    startPeer({ maxUploadBytesPerSecond: 3 * MIB }),
+    // Takes 7 s, in which both attempts at the silent peer end.
+    startPeer({ maxUploadBytesPerSecond: 2 * MIB }),
     startPeer(),
     startPeer(),
     startPeer({ stallMs: 800 }),
