@@ -32,24 +32,42 @@ export interface Subject {
   readonly model: string
   readonly dataset: string
   readonly epochs: number
+  /** Short plain training by the network on other rows, whose weights every way begins with. */
+  readonly begun?: { readonly dataset: string; readonly chosen: Chosen }
   readonly ours: Chosen
   readonly synchronous: { readonly learningRate: number }
   readonly alone: { readonly batchSize: number; readonly learningRate: number }
 }
 
-const LM_EPOCHS = 2
+/** Tokens of the text that can be trained on, but for the last few. */
+const LM_EPOCH_TOKENS = 3_600_000
+/** Share of all tokens that the plain training sees; of the steps of DiLoCo it was 27 %. */
+const LM_BEGUN = 0.25
+const LM_BATCH = 8
+const LM_TOKENS_PER_STEP = 64 * LM_BATCH * SHARDS
+/** So that the bytes of a round are well below a hundredth of those of its synchronous steps. */
+const LM_STEPS_PER_ROUND = 100
 
-export async function languageModel(bench: TrainingBench): Promise<Subject> {
+export async function languageModel({ dir, options }: TrainingBench): Promise<Subject> {
+  const epochs = Math.ceil(options.tokens / LM_EPOCH_TOKENS)
+  const begun = Math.floor((options.tokens / epochs) * LM_BEGUN)
+  const taught = Math.floor(options.tokens / epochs) - begun
+  const rounds = Math.max(
+    1,
+    Math.floor((taught * epochs) / LM_TOKENS_PER_STEP / LM_STEPS_PER_ROUND),
+  )
   return {
     name: 'lm',
     model: 'gpt-tiny',
-    dataset: await corpus(bench.dir, bench.options.tokens / LM_EPOCHS),
-    epochs: LM_EPOCHS,
-    // Of 2e-3 and 4e-3, one seed, half the tokens: rounds do better at the first (1.89 and 1.92),
-    // synchronous steps at the second (1.62 and 1.57).
-    ours: { learningRate: 2e-3, rounds: 8, broadcast: 'update' },
+    dataset: await corpus(dir, taught, begun),
+    epochs,
+    begun: {
+      dataset: await corpus(dir, begun),
+      chosen: { shards: 1, batchSize: LM_BATCH * SHARDS, learningRate: 4e-3 },
+    },
+    ours: { learningRate: 4e-3, rounds, compression: 'int4', broadcast: 'update' },
     synchronous: { learningRate: 4e-3 },
-    alone: { batchSize: 8, learningRate: 2e-3 },
+    alone: { batchSize: LM_BATCH, learningRate: 2e-3 },
   }
 }
 
@@ -71,6 +89,7 @@ export async function classifier({ dir }: TrainingBench): Promise<Subject> {
 
 interface SeedFigures {
   readonly seed: string
+  readonly begun?: JobFigures
   readonly alone: { readonly loss: number; readonly accuracy: number; readonly tokens: number }
   readonly synchronous: SeedFigures['alone']
   readonly ours: JobFigures
@@ -98,7 +117,7 @@ export async function compareWays(bench: TrainingBench, subject: Subject) {
   const stepBytes = 4 * parameters * SHARDS
   const mean = (of: (figures: SeedFigures) => number): number =>
     seeds.reduce((sum, figures) => sum + of(figures), 0) / seeds.length
-  const tokens = mean(({ ours }) => ours.tokens)
+  const tokens = mean(({ begun, ours }) => (begun?.tokens ?? 0) + ours.tokens)
   const summary = {
     model: subject.model,
     parameters,
@@ -119,7 +138,7 @@ export async function compareWays(bench: TrainingBench, subject: Subject) {
     },
     bytesPerToken: {
       synchronous: (stepBytes * plan.totalSteps) / tokens,
-      ours: mean(({ ours }) => ours.bytes) / tokens,
+      ours: mean(({ begun, ours }) => (begun?.bytes ?? 0) + ours.bytes) / tokens,
     },
     bytesPerRound: median(seeds.flatMap(({ ours }) => ours.rounds.map(({ bytes }) => bytes))),
     overheadSecondsPerRound: median(seeds.flatMap(({ ours }) => overheads(ours))),
@@ -142,13 +161,11 @@ export async function compareWays(bench: TrainingBench, subject: Subject) {
 }
 
 async function planOf(subject: Subject) {
-  const { model, epochs } = subject
+  const { model, epochs, ours } = subject
   const maxLength = defaultMaxLength(model)
   const source = { files: subject.dataset, spoolPath: `${subject.dataset}.spool` }
   const summary = await summariseDataset(source, { model, maxLength })
-  const { rounds } = subject.ours
-  const chosen = { shards: SHARDS, ...(rounds === undefined ? {} : { rounds }) }
-  return planTraining({ ...summary, model, epochs, seed: '', maxLength, ...chosen })
+  return planTraining({ ...summary, model, epochs, seed: '', maxLength, shards: SHARDS, ...ours })
 }
 
 async function runSeed(
@@ -157,7 +174,14 @@ async function runSeed(
   { network, seed }: { readonly network: BenchNetwork; readonly seed: string },
 ): Promise<SeedFigures> {
   const { model, epochs } = subject
-  const given = { dataset: subject.dataset, model, epochs, seed }
+  const begun =
+    subject.begun === undefined
+      ? undefined
+      : await network.train({
+          ...{ model, epochs, seed, dataset: subject.begun.dataset },
+          ...subject.begun.chosen,
+        })
+  const given = { dataset: subject.dataset, model, epochs, seed, weights: begun?.weightsPath }
   const alone = async (loop: 'plain' | 'synchronous', chosen: object) => {
     const counts = await trainAlone({
       ...given,
@@ -176,18 +200,21 @@ async function runSeed(
     dataset: subject.dataset,
     shards: SHARDS,
     ...subject.ours,
+    ...(begun === undefined ? {} : { from: begun.hash }),
   })
-  const [synchronous, plain] = [
-    await alone('synchronous', { shards: SHARDS, ...subject.synchronous }),
-    await alone('plain', { shards: 1, ...subject.alone }),
-  ]
+  const [synchronous, plain] = await Promise.all([
+    alone('synchronous', { shards: SHARDS, ...subject.synchronous }),
+    alone('plain', { shards: 1, ...subject.alone }),
+  ])
   const shown = [plain.loss, synchronous.loss, ours.loss].map((loss) => loss.toFixed(4))
+  const from =
+    begun === undefined ? '' : `from ${begun.loss.toFixed(4)} (${roundMb(begun)} MB a round), `
   say(
-    `  ${seed}: loss alone ${shown[0]}, synchronous ${shown[1]}, ours ${shown[2]}; ` +
+    `  ${seed}: ${from}loss alone ${shown[0]}, synchronous ${shown[1]}, ours ${shown[2]}; ` +
       `${(ours.bytes / MB).toFixed(2)} MB, ${roundMb(ours)} a round, ${ours.wallSeconds.toFixed(0)} s, ` +
       `${ours.trainReplicas} replicas of ${ours.trainTasks} training tasks`,
   )
-  return { seed, alone: plain, synchronous, ours }
+  return { seed, ...(begun === undefined ? {} : { begun }), alone: plain, synchronous, ours }
 }
 
 function roundMb({ rounds }: JobFigures): string {

@@ -33,6 +33,8 @@ export interface JobFigures {
   readonly trainSeconds: number
   readonly trainTasks: number
   readonly trainReplicas: number
+  /** The trained weights. */
+  readonly weightsPath: string
   readonly weightsBytes: number
   /** Of the daemon that ever needed most. */
   readonly peakRssBytes: number
@@ -138,6 +140,7 @@ export class BenchNetwork {
     const bytes = (await this.#loopback.bytes()) - bytesBefore
     watching.abort()
     await Promise.all(watched)
+    const weightsPath = join(out, 'model.safetensors')
     const result = ended.result as Readonly<Record<string, unknown>>
     const baseline = result['baseline'] as Readonly<Record<string, number>> | undefined
     return {
@@ -152,7 +155,8 @@ export class BenchNetwork {
       trainSeconds: trained.reduce((sum, { seconds }) => sum + seconds, 0),
       trainTasks,
       trainReplicas: trained.length,
-      weightsBytes: (await stat(join(out, 'model.safetensors'))).size,
+      weightsPath,
+      weightsBytes: (await stat(weightsPath)).size,
       peakRssBytes: await this.#peakRssBytes(),
     }
   }

@@ -32,7 +32,7 @@ import { classifier, compareWays, languageModel } from './bench-training-compare
 import { runBertBase, runBusy } from './bench-training-load.js'
 import { setUp } from './setup.js'
 
-const LM_TOKENS = 1_310_720
+const LM_TOKENS = 2_621_440
 const BUSY_TOKENS = 2_000_000
 
 const RUNS: Readonly<Record<Section, (bench: TrainingBench) => Promise<unknown>>> = {

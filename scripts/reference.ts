@@ -21,6 +21,8 @@ export interface ReferenceOptions {
   readonly shards?: number
   readonly batchSize?: number
   readonly learningRate?: number
+  /** A file of first weights; drawn from the seed where it is absent. */
+  readonly weights?: string | undefined
   /**
    * `plain`: one order of all rows, `batchSize` times `shards` of them a step. `synchronous`: what
    * data-parallel workers compute, the mean of the gradients of each shard's next batch.
@@ -47,7 +49,7 @@ export async function trainAlone(options: ReferenceOptions): Promise<ReferenceCo
   const { dataset, dir, signal } = options
   await rm(dir, { recursive: true, force: true })
   await mkdir(dir, { recursive: true })
-  const { plan, split, init } = await prepare(options, dir)
+  const { plan, split, weights } = await prepare(options, dir)
   const task = options.loop === 'synchronous' ? synchronousTask(plan) : referenceTask(plan)
   await writeFile(join(dir, 'task.json'), canonicalJson(task as unknown as Json))
   const shards = (prefix: 'train' | 'eval', count: number) =>
@@ -66,7 +68,7 @@ export async function trainAlone(options: ReferenceOptions): Promise<ReferenceCo
     env: {},
     inputs: [
       { name: 'task.json', path: join(dir, 'task.json') },
-      { name: 'weights.safetensors', path: join(init, 'weights.safetensors') },
+      { name: 'weights.safetensors', path: weights },
       ...shards('train', plan.shards),
       ...shards('eval', plan.evalShards),
     ],
@@ -101,7 +103,7 @@ export async function trainAlone(options: ReferenceOptions): Promise<ReferenceCo
 async function prepare(
   options: ReferenceOptions,
   dir: string,
-): Promise<{ readonly plan: TrainingPlan; readonly split: string; readonly init: string }> {
+): Promise<{ readonly plan: TrainingPlan; readonly split: string; readonly weights: string }> {
   const { dataset, model, epochs, seed } = options
   const { shards, batchSize, learningRate } = options
   const maxLength = defaultMaxLength(model)
@@ -113,7 +115,8 @@ async function prepare(
   const counts = { shards: plan.shards, evalShards: plan.evalShards }
   const params = { ...counts, maxLength, seed, format: summary.format, model }
   await runBuiltin('split@1', params, [{ name: 'dataset', path: dataset }], split)
+  if (options.weights !== undefined) return { plan, split, weights: options.weights }
   const init = join(dir, 'init')
   await runBuiltin('init@1', { model, ...dataShapeOf(summary), maxLength, seed }, [], init)
-  return { plan, split, init }
+  return { plan, split, weights: join(init, 'weights.safetensors') }
 }

@@ -17,7 +17,7 @@ import type { DataFile } from '../training/data/source.js'
 import { dataShapeOf } from '../training/data-shape.js'
 import { estimateCost, planTraining } from '../training/plan.js'
 import { assertWeightsFit, namedFiles, WEIGHTS_FILES, type NamedFiles } from '../training/import.js'
-import { defaultMaxLength, modelConfig } from '../training/presets.js'
+import { defaultMaxLength, modelConfig, presetTraining } from '../training/presets.js'
 import { summariseDataset, type DatasetSummary } from '../training/split.js'
 import { readTokenizer, TOKENIZER_FILES } from '../training/tokenizers/files.js'
 import type { Image, Input } from '../wire/generated/job.js'
@@ -127,6 +127,7 @@ async function trainJob(
     ...(request.batchSize === undefined ? {} : { batchSize: request.batchSize }),
     ...(request.learningRate === undefined ? {} : { learningRate: request.learningRate }),
     ...algorithmOf(request),
+    ...growthOf(request),
     ...(begun === undefined ? {} : { start: begun.start }),
     maxLength,
     format: summary.format,
@@ -152,6 +153,15 @@ async function trainJob(
     ],
     ...comparison(request.compare, 0),
   }
+}
+
+/** Of a model that begins from nothing, as its preset has it; others keep equal rounds. */
+function growthOf(request: TrainRequest): Pick<TrainSpec, 'growth'> {
+  const { model, growth, sync, weights, from } = request
+  if (growth !== undefined) return { growth }
+  const own = presetTraining(model).growth
+  const isEqual = own === 1 || sync === true || weights !== undefined || from !== undefined
+  return isEqual ? {} : { growth: own }
 }
 
 /** That which is asked for, else that of the weights where they bring one; bytes otherwise. */
@@ -227,6 +237,7 @@ function trainResources(request: TrainRequest, summary: DatasetSummary): Resourc
     learningRate: request.learningRate,
     maxLength: request.maxLength ?? defaultMaxLength(request.model),
     ...algorithmOf(request),
+    ...growthOf(request),
   })
   const { parameters, trained, taskSeconds, activationBytes } = estimateCost(plan, {
     gflops: 1,

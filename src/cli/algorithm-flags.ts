@@ -5,6 +5,7 @@ import { parseWhole, usage } from './units.js'
 
 export interface AlgorithmFlags {
   readonly rounds?: string
+  readonly growth?: string
   readonly compression?: string
   readonly broadcast?: string
   readonly sync?: boolean
@@ -22,6 +23,10 @@ const ROUNDS_MAX = 1000
 export function addAlgorithmOptions(command: Command): Command {
   return command
     .option('--rounds <n>', 'how often the shards are averaged')
+    .option(
+      '--growth <x>',
+      'a round has x times the steps of the one before, at most 16 times the first',
+    )
     .option('--compression <how>', 'of the updates: int8, int4, topk or none')
     .option('--broadcast <what>', 'full weights after a round, or an int8 update')
     .option('--sync', 'average after every step, as one large batch')
@@ -36,9 +41,10 @@ export function addAlgorithmOptions(command: Command): Command {
 
 /** @throws CtdError USAGE */
 export function algorithmRequest(flags: AlgorithmFlags): Algorithm {
-  const { rounds, compression, broadcast, evalEvery, patience, keep } = flags
+  const { rounds, growth, compression, broadcast, evalEvery, patience, keep } = flags
   return {
     ...(rounds === undefined ? {} : { rounds: parseWhole(rounds, 1, ROUNDS_MAX) }),
+    ...(growth === undefined ? {} : { growth: parseGrowth(growth) }),
     ...(compression === undefined
       ? {}
       : { compression: oneOf('--compression', compression, ['none', 'int8', 'int4', 'topk']) }),
@@ -72,6 +78,12 @@ function loraRequest(flags: AlgorithmFlags): Pick<Algorithm, 'lora'> {
       ...(loraMerge === true ? { merge: true } : {}),
     },
   }
+}
+
+function parseGrowth(text: string): number {
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN
+  if (value >= 1 && value <= 16) return value
+  throw usage(`--growth ${text} is no number from 1 to 16`)
 }
 
 function parseAlpha(text: string): number {

@@ -6,7 +6,7 @@ import { CtdError } from '../errors.js'
 import { canonicalJson } from '../training/canonical-json.js'
 import type { Json } from '../training/canonical-json.js'
 import { dataShapeOf } from '../training/data-shape.js'
-import { adamStep, evalTask, planTraining, trainTask } from '../training/plan.js'
+import { adamStep, evalTask, planTraining, roundsWithin, trainTask } from '../training/plan.js'
 import type { TrainingPlan } from '../training/plan.js'
 import { FAMILY_LAWS } from '../training/model.js'
 import { familyOf } from '../training/presets.js'
@@ -163,7 +163,7 @@ function trainingPlanOf(spec: TrainSpec, policy: ComparePolicy): TrainingPlan {
   const plan = planTraining(spec)
   if (policy.kind !== 'tensors') return plan
   const { segmentSteps } = TENSOR_PROFILES[policy.profile]
-  const rounds = Math.ceil(plan.totalSteps / segmentSteps)
+  const rounds = roundsWithin(segmentSteps, plan.totalSteps, spec.growth)
   return rounds <= plan.rounds.length ? plan : planTraining({ ...spec, rounds })
 }
 

@@ -11,6 +11,8 @@ const ROUNDS_MAX = 1000
 export const ALGORITHM_FIELDS = {
   /** Averagings; more rounds cost more bytes, fewer let shards drift apart. */
   rounds: z.int().min(1).max(ROUNDS_MAX).exactOptional(),
+  /** Steps of a round by those of the one before, until they are 16 times the first's. */
+  growth: z.number().min(1).max(16).exactOptional(),
   /** How shards send their updates. */
   compression: z.enum(COMPRESSIONS).exactOptional(),
   /** How the weights come back: whole, or as an int8 update of those that a peer holds. */

@@ -13,11 +13,14 @@ export interface PresetTraining {
   readonly batchSize: number
   readonly learningRate: number
   readonly inner: InnerOptimiser
+  /** Of the steps of rounds, where the model begins from nothing. */
+  readonly growth: number
 }
 
-interface Preset extends Omit<PresetTraining, 'inner'> {
+interface Preset extends Omit<PresetTraining, 'inner' | 'growth'> {
   readonly family: FamilyName
   readonly inner?: InnerOptimiser
+  readonly growth?: number
   /** Longest row in tokens, unless the job says otherwise. */
   readonly maxLength?: number
   readonly configOf: (asked: Asked) => ModelConfig
@@ -50,6 +53,12 @@ const INNER_OPTIMISER: InnerOptimiser = {
 /** As language models are trained since GPT-3 (Brown et al. 2020). */
 const LANGUAGE_OPTIMISER = { ...INNER_OPTIMISER, beta2: 0.95, weightDecay: 0.1 }
 
+/**
+ * Of six rounds of `gpt-tiny`, 655 000 tokens at a rate of 4e-3, one seed: 1.87 nats with rounds
+ * that grow by this and 1.96 with equal ones. Momentum of 0.5 over them made it 1.95.
+ */
+const LANGUAGE_GROWTH = 1.7
+
 const TINY = { layers: 2, hidden: 128, heads: 2, intermediate: 512 }
 const MINI = { layers: 4, hidden: 256, heads: 4, intermediate: 1024 }
 const SMALL = { layers: 4, hidden: 512, heads: 8, intermediate: 2048 }
@@ -77,6 +86,7 @@ function gpt(
   return {
     family: 'causal-lm',
     inner: LANGUAGE_OPTIMISER,
+    growth: LANGUAGE_GROWTH,
     ...training,
     configOf: ({ maxLength, vocabulary }) => ({
       family: 'causal-lm',
@@ -202,6 +212,6 @@ export function defaultMaxLength(model: string): number {
 
 /** @throws CtdError UNKNOWN_MODEL */
 export function presetTraining(model: string): PresetTraining {
-  const { batchSize, learningRate, inner = INNER_OPTIMISER } = presetOf(model)
-  return { batchSize, learningRate, inner }
+  const { batchSize, learningRate, inner = INNER_OPTIMISER, growth = 1 } = presetOf(model)
+  return { batchSize, learningRate, inner, growth }
 }

@@ -107,6 +107,22 @@ describe('a submitted train job', () => {
     assert.ok(plan.artifacts.some(({ path }) => path === 'vocab.txt'))
   })
 
+  it('lets the rounds of a language model grow that begins from nothing, and of no other', async () => {
+    const dataset = join(dir, 'words.txt')
+    await writeFile(dataset, 'all things begin small\n'.repeat(400))
+    const lengths = async (request: Partial<TrainRequest>) => {
+      const { spec, inputs } = await submit({ dataset, model: 'gpt-tiny', ...request })
+      const { training } = planJob({ spec: encodeSpec(spec), inputs: [...inputs] })
+      const steps = training?.rounds.map((round) => round.learningRates.length)
+      return [spec.growth, steps]
+    }
+    // 17 steps in parts of 1, 1.7, 2.89 and 4.913.
+    assert.deepEqual(await lengths({}), [1.7, [1, 3, 5, 8]])
+    assert.deepEqual(await lengths({ growth: 1 }), [1, [4, 4, 4, 5]])
+    assert.deepEqual((await lengths({ sync: true }))[0], undefined)
+    assert.equal((await submit({ dataset: join(dir, 'whole.csv') })).spec.growth, undefined)
+  })
+
   const refused: readonly (readonly [string, string, Partial<TrainRequest>])[] = [
     ['a dataset that is not there', 'DATASET_NOT_FOUND', { dataset: '/nowhere/x.csv' }],
     ['weights that are not there', 'WEIGHTS_NOT_FOUND', { weights: '/nowhere/bert' }],

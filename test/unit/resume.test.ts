@@ -192,7 +192,7 @@ describe('a resumed job', () => {
     ['a plain one', {}],
     ['one that broadcasts updates', { broadcast: 'update' }],
     ['one with feedback in its slots', { compression: 'topk' }],
-    ['one with momentum', { rounds: 10, epochs: 12 }],
+    ['one with momentum', { rounds: 20, epochs: 24 }],
   ]
   for (const [about, more] of variants) {
     it(`ends with the same hash as the undisturbed: ${about}`, async () => {

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { CtdError } from '../../src/errors.js'
-import { cosineOfPi, estimateCost, planTraining, trainTask } from '../../src/training/plan.js'
+import {
+  cosineOfPi,
+  estimateCost,
+  planTraining,
+  roundsWithin,
+  trainTask,
+} from '../../src/training/plan.js'
 import { parameterSpecs } from '../../src/training/model.js'
 import { nearest } from '../../src/training/nearest.js'
 import { modelConfig } from '../../src/training/presets.js'
@@ -36,9 +42,49 @@ describe('training plan', () => {
     )
   })
 
+  it('lets rounds grow from short ones, and still gives every step to exactly one', () => {
+    const specs = fc.record({
+      rows: fc.integer({ min: 10, max: 20_000 }),
+      rounds: fc.integer({ min: 1, max: 40 }),
+      growth: fc.double({ min: 1, max: 8, noNaN: true }),
+    })
+    fc.assert(
+      fc.property(specs, (spec) => {
+        const plan = planTraining({ ...demo, ...spec })
+        const lengths = plan.rounds.map((round) => round.learningRates.length)
+        let next = 0
+        for (const [round, { startStep }] of plan.rounds.entries()) {
+          assert.equal(startStep, next)
+          assert.ok((lengths[round] ?? 0) > 0)
+          next += lengths[round] ?? 0
+        }
+        assert.equal(next, plan.totalSteps)
+      }),
+    )
+    const { rounds } = planTraining({ ...demo, rows: 20_000, rounds: 8, growth: 2 })
+    // 1 + 2 + 4 + 8 + 4 times 16 parts of 2813 steps.
+    const lengths = rounds.map((round) => round.learningRates.length)
+    assert.deepEqual(lengths, [35, 71, 143, 285, 569, 570, 570, 570])
+  })
+
+  it('counts the rounds that keep the longest one short enough', () => {
+    for (const growth of [1, 1.4, 16]) {
+      const rounds = roundsWithin(100, 2813, growth)
+      const longest = (count: number) =>
+        Math.max(
+          ...planTraining({ ...demo, rows: 20_000, rounds: count, growth }).rounds.map(
+            (round) => round.learningRates.length,
+          ),
+        )
+      assert.ok(longest(rounds) <= 100)
+      assert.ok(longest(rounds - 1) > 100)
+    }
+  })
+
   it('averages few rounds plainly and many with momentum', () => {
     assert.deepEqual(planTraining(demo).outer, { learningRate: 1, momentum: 0 })
-    assert.deepEqual(planTraining({ ...demo, rounds: 10 }).outer, {
+    assert.deepEqual(planTraining({ ...demo, rounds: 19 }).outer.momentum, 0)
+    assert.deepEqual(planTraining({ ...demo, rounds: 20 }).outer, {
       learningRate: 0.7,
       momentum: 0.9,
     })
