@@ -143,6 +143,7 @@ function messageOf(kind: MessageKind, twist: string, signers: readonly Signer[])
         providers: [],
         calledMs: 1,
         view: 0,
+        round: new Uint8Array(0),
       })
     case 'heartbeat':
       return by(signers, kind, { taskId, phase: 'running', step: 1, total: 2, note: twist })

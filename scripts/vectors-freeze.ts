@@ -89,6 +89,7 @@ class Slot {
       providers: [],
       calledMs: START_MS + 3000,
       view: 0,
+      round: new Uint8Array(0),
     })
     this.frozenCommitments = this.freeze('freezeCommitments', this.commitments())
     this.frozenReveals = this.freeze('freezeReveals', this.reveals())

@@ -175,7 +175,11 @@ interface TaskVector {
   readonly batch: number
   readonly slot: number
   readonly inputs: ReadonlyArray<{ readonly name: string; readonly digest: string }>
+  /** The round manifest, as text. */
+  readonly round?: string
 }
+
+const ROUND = '{"missed":[],"round":0,"shards":[{"start":0,"steps":5}],"version":1}\n'
 
 function taskVectors(): object {
   const input = (name: string): TaskVector['inputs'][number] => ({
@@ -185,8 +189,10 @@ function taskVectors(): object {
   const jobId = toHex(hash('job'))
   const of = (task: TaskVector): string =>
     taskIdOf({
-      ...task,
+      batch: task.batch,
+      slot: task.slot,
       jobId: fromHex(task.jobId),
+      round: utf8(task.round ?? ''),
       inputs: task.inputs.map(({ name, digest }) => ({ name, digest: fromHex(digest) })),
     })
   const two = {
@@ -199,11 +205,13 @@ function taskVectors(): object {
     { name: 'no inputs', jobId, batch: 0, slot: 1, inputs: [] },
     { name: 'two inputs', ...two },
     { name: 'a name that is not ASCII', jobId, batch: 0, slot: 0, inputs: [input('größe.csv')] },
+    { name: 'a round manifest', ...two, round: ROUND },
   ]
   const taskId = of(two)
   const invalid: Array<TaskVector & { readonly name: string }> = [
     { name: 'inputs in another order', ...two, inputs: two.inputs.toReversed() },
     { name: 'another slot', ...two, slot: 2 },
+    { name: 'a round manifest that it has not', ...two, round: ROUND },
     { name: 'another batch', ...two, batch: 1 },
     { name: 'an input left out', ...two, inputs: two.inputs.slice(1) },
     {

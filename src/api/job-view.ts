@@ -37,7 +37,7 @@ export function jobView({ manifest, plan, state, beats }: JobViewSource): JobVie
     slots.map((slot) => taskView(slot, state.batches[slot.batch], beats)),
   )
   const accepted = tasks.filter((task) => task.state === 'accepted').length
-  const total = tasks.filter((task) => task.state !== 'skipped').length
+  const total = tasks.filter((task) => !['skipped', 'missed'].includes(task.state)).length
   return {
     id: manifest.id,
     name: message.name,
@@ -93,6 +93,7 @@ function phaseOf(batch: BatchState | undefined, slot: SlotState | undefined): st
   if (batch === undefined || batch.status === 'waiting') return 'waiting'
   if (batch.status === 'skipped') return 'skipped'
   if (batch.assignment?.phase !== 'elected') return 'electing'
+  if (slot !== undefined && batch.missed.has(slot.index)) return 'missed'
   return slot?.phase === 'closed' ? 'rejected' : (slot?.phase ?? 'waiting')
 }
 
@@ -133,7 +134,9 @@ function curveOf(plan: Plan, state: JobRunState): Array<Record<string, number>> 
   const points: Array<Record<string, number>> = []
   for (const slots of plan.batches) {
     const metricsAt = (stage: PlannedSlot['stage']): readonly Numbers[] | undefined => {
-      const planned = slots.filter((slot) => slot.stage === stage)
+      const planned = slots.filter(
+        (slot) => slot.stage === stage && state.batches[slot.batch]?.missed.has(slot.slot) !== true,
+      )
       const found = planned.flatMap((slot): readonly Numbers[] => {
         const output = state.batches[slot.batch]?.outputs.get(slot.slot)
         return output === undefined ? [] : [output.metrics]

@@ -9,6 +9,7 @@ export interface AlgorithmFlags {
   readonly compression?: string
   readonly broadcast?: string
   readonly sync?: boolean
+  readonly elastic?: boolean
   readonly evalEvery?: string
   readonly patience?: string
   readonly keep?: string
@@ -30,6 +31,7 @@ export function addAlgorithmOptions(command: Command): Command {
     .option('--compression <how>', 'of the updates: int8, int4, topk or none')
     .option('--broadcast <what>', 'full weights after a round, or an int8 update')
     .option('--sync', 'average after every step, as one large batch')
+    .option('--elastic', 'size shards by measured speed, close rounds without the last stragglers')
     .option('--eval-every <n>', 'evaluate after every n rounds')
     .option('--patience <n>', 'stop after n evaluations that brought nothing better')
     .option('--keep <which>', 'weights of the best or the last evaluated round')
@@ -52,6 +54,7 @@ export function algorithmRequest(flags: AlgorithmFlags): Algorithm {
       ? {}
       : { broadcast: oneOf('--broadcast', broadcast, ['full', 'update']) }),
     ...(flags.sync === true ? { sync: true } : {}),
+    ...(flags.elastic === true ? { elastic: true } : {}),
     ...(evalEvery === undefined ? {} : { evalEvery: parseWhole(evalEvery, 1, ROUNDS_MAX) }),
     ...(patience === undefined ? {} : { patience: parseWhole(patience, 1, ROUNDS_MAX) }),
     ...(keep === undefined ? {} : { keep: oneOf('--keep', keep, ['best', 'last']) }),

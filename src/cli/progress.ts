@@ -18,6 +18,7 @@ const STATE_COLOURS: Readonly<Record<string, Colour>> = {
   withheld: 'red',
   'timed-out': 'red',
   outrun: 'yellow',
+  missed: 'yellow',
   cancelled: 'yellow',
 }
 

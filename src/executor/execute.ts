@@ -237,7 +237,7 @@ async function taskSpecOf(run: ContainerRun, workDir: string): Promise<TaskSpec>
   const { replica, options, image, program, dir } = run
   const { resources } = replica.options
   const inputs = [...run.inputs]
-  const taskJson = replica.options.slot.taskJson()
+  const taskJson = replica.options.slot.taskJson(replica.options.task.message.round)
   if (taskJson !== '') {
     const path = join(dir, 'task.json')
     await writeFile(path, taskJson)

@@ -24,6 +24,7 @@ import {
   onExecutorLost,
   onExecutorStarted,
   onRevealDeadline,
+  onSlotMissed,
   onSlotMessage,
   onStandbyDue,
   onTaskReady,
@@ -57,6 +58,8 @@ export function stepAssignment(
       return onRevealDeadline(context, state, event.name, event.nowMs)
     case 'taskReady':
       return onTaskReady(context, state, event)
+    case 'slotMissed':
+      return onSlotMissed(state, event)
     case 'executorLost':
       return onExecutorLost(context, state, event)
     case 'executorStarted':

@@ -38,6 +38,8 @@ export interface SlotState {
   phase: 'waiting' | 'executing' | 'sketching' | 'revealing' | 'closed'
   inputs: TaskInput[]
   providers: PeerId[]
+  /** The round manifest of its call; empty where sizes are fixed by the plan. */
+  round: Uint8Array
   taskId: TaskId | undefined
   /** How many of the ranking are called, and how many commitments are wanted now. */
   seats: number
@@ -107,7 +109,10 @@ export type AssignmentEvent = { readonly nowMs: number } & (
       readonly slot: number
       readonly inputs: readonly TaskInput[]
       readonly providers: readonly PeerId[]
+      readonly round?: Uint8Array
     }
+  /** The round goes on without the slot. */
+  | { readonly type: 'slotMissed'; readonly slot: number }
   | {
       readonly type: 'executorLost'
       readonly slot: number
@@ -164,6 +169,7 @@ function createSlot(index: number): SlotState {
     phase: 'waiting',
     inputs: [],
     providers: [],
+    round: new Uint8Array(0),
     taskId: undefined,
     seats: 0,
     wanted: 0,

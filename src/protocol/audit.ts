@@ -3,6 +3,7 @@
  * verdict and receipt again, and the chain of hashes from the job's inputs to its result.
  */
 import { CtdError, errorCode, errorMessage } from '../errors.js'
+import { encodeRound } from '../training/round-manifest.js'
 import type { Opened } from '../wire/envelope.js'
 import { parseFolder, smallBlobDigest } from '../wire/folder.js'
 import type { FolderFile } from '../wire/folder.js'
@@ -12,6 +13,15 @@ import type { Digest, JobId, PeerId } from '../wire/ids.js'
 import { isCertificate } from '../wire/messages.js'
 import { openFrozen } from './ballot.js'
 import type { Election } from './election.js'
+import {
+  closedShard,
+  isSized,
+  missableShards,
+  missedSlots,
+  roundManifest,
+  trainSlotAt,
+} from './elastic.js'
+import type { ClosedShard, ClosedShardOf } from './elastic.js'
 import { openEvidence } from './evidence.js'
 import type { VerifiedEvidence } from './evidence.js'
 import { encodeResult, resultOf } from './job-result.js'
@@ -146,6 +156,9 @@ class Audit {
   readonly #problems: AuditProblem[] = []
   readonly #slots = new Map<string, VerifiedSlot>()
   readonly #files = new Map<Digest, readonly FolderFile[]>()
+  /** Round manifests by the election they follow from, and what is told of shards. */
+  readonly #sizes = new Map<Election, Uint8Array>()
+  readonly #closed = new Map<VerifiedSlot, ClosedShard>()
   #artifacts = 0
 
   constructor(input: AuditInput, transcript: ParsedTranscript) {
@@ -158,6 +171,7 @@ class Audit {
     for (const offer of this.#offers()) this.#checkOffer(offer)
     this.#verifySlots()
     for (const slot of plan.batches.flat()) this.#checkInputs(slot)
+    for (const slot of plan.batches.flat()) this.#checkSizes(slot)
     const result = this.#recomputeResult()
     this.#checkArtifacts()
     const standings = this.#checkStandings()
@@ -297,12 +311,71 @@ class Audit {
   #checkInputs(planned: PlannedSlot): void {
     const slot = this.#slot(planned.batch, planned.slot)
     if (slot === undefined) return
-    const expected = planned.inputs.map((input) => this.#expectedInput(planned, input))
+    const missed = planned.stage === 'aggregate' ? this.#missedBy(planned, slot) : []
+    const named = planned.inputs.filter(
+      ({ source }) =>
+        source.kind === 'job' ||
+        !missed.some(({ batch, slot: index }) => source.batch === batch && source.slot === index),
+    )
+    const expected = named.map((input) => this.#expectedInput(planned, input))
     if (expected.includes(undefined)) return
     const isSame =
       expected.length === slot.inputs.length &&
       slot.inputs.every((input, i) => isSameInput(input, expected[i]))
     if (!isSame) this.#fail('INPUT_MISMATCH', `${planned.name} was given other inputs than planned`)
+  }
+
+  /** The shards that an elastic round closed without, no more than it may. */
+  #missedBy(planned: PlannedSlot, { inputs }: VerifiedSlot): readonly PlannedSlot[] {
+    const { plan } = this.#transcript
+    const missed = missedSlots(plan, planned.batch, inputs)
+    const most = plan.training === undefined ? 0 : missableShards(plan.training, planned.round)
+    if (missed.length > most) {
+      this.#fail('ROUND_MISMATCH', `${planned.name} closed without ${missed.length} shards`)
+    }
+    return missed
+  }
+
+  /** The sizes that a call carries must follow from the rounds before and the election. */
+  #checkSizes(planned: PlannedSlot): void {
+    const slot = this.#slot(planned.batch, planned.slot)
+    const { plan } = this.#transcript
+    if (slot === undefined) return
+    let expected: Uint8Array = new Uint8Array(0)
+    try {
+      if (isSized(plan, planned)) expected = this.#sizesOf(planned, slot)
+    } catch (error) {
+      const { code, message } = problemOf(error)
+      this.#fail(code, `${planned.name}: ${message}`)
+      return
+    }
+    if (Buffer.compare(slot.round, expected) === 0) return
+    this.#fail('ROUND_MISMATCH', `${planned.name} has another size than the rounds before give`)
+  }
+
+  /** The same for all that one election seated. */
+  #sizesOf({ round }: PlannedSlot, { election }: VerifiedSlot): Uint8Array {
+    const { training } = this.#transcript.plan
+    const known = this.#sizes.get(election)
+    if (known !== undefined || training === undefined) return known ?? new Uint8Array(0)
+    const executorsOf = (shard: number): readonly PeerId[] => election.slots[shard]?.executors ?? []
+    const closed: ClosedShardOf = (earlier, shard) => this.#closedShard(earlier, shard)
+    const sizes = encodeRound(roundManifest(training, round, executorsOf, closed))
+    this.#sizes.set(election, sizes)
+    return sizes
+  }
+
+  #closedShard(round: number, shard: number): ClosedShard | undefined {
+    const { plan } = this.#transcript
+    const planned = trainSlotAt(plan, round, shard)
+    const slot = planned && this.#slot(planned.batch, planned.slot)
+    if (planned === undefined || slot === undefined || plan.training === undefined) return undefined
+    const known = this.#closed.get(slot)
+    if (known !== undefined) return known
+    const agreed = slot.agreed.map((peer, i) => ({ peer, durationMs: slot.durationsMs[i] ?? 0 }))
+    const closed = closedShard(plan.training, planned, slot.round, agreed)
+    this.#closed.set(slot, closed)
+    return closed
   }
 
   #expectedInput(planned: PlannedSlot, { name, source }: PlannedInput): TaskInput | undefined {
@@ -336,7 +409,9 @@ class Audit {
     const { plan, end } = this.#transcript
     const metricsOf = this.#metricsOf
     const running = runningSlots(plan, metricsOf)
-    const isWhole = running.every(({ batch, slot }) => this.#slot(batch, slot))
+    const isWhole = running.every(
+      (planned) => this.#slot(planned.batch, planned.slot) ?? this.#isMissed(planned),
+    )
     if (!isWhole) return undefined
     // The result of a train or map job names a file of its first artifact.
     const [model] = artifactsOf(plan, metricsOf)
@@ -355,6 +430,18 @@ class Audit {
       this.#fail('RESULT_MISMATCH', 'the result is another than the accepted outputs give')
     }
     return result
+  }
+
+  #isMissed(planned: PlannedSlot): boolean {
+    const { batch } = planned
+    const aggregate = this.#transcript.plan.batches[batch]?.find(
+      ({ stage }) => stage === 'aggregate',
+    )
+    const closing = aggregate && this.#slot(batch, aggregate.slot)
+    return (
+      closing !== undefined &&
+      missedSlots(this.#transcript.plan, batch, closing.inputs).includes(planned)
+    )
   }
 
   #outputOf(batch: number, index: number): ResultOutputs | undefined {

@@ -5,6 +5,7 @@
  * `stepJob` owns the state it is given and changes it in place; it is deterministic, so a job is
  * rebuilt after a restart by replaying its events.
  */
+import { encodeRound } from '../training/round-manifest.js'
 import { seal } from '../wire/envelope.js'
 import type { Opened } from '../wire/envelope.js'
 import type { TaskInput } from '../wire/generated/task.js'
@@ -15,6 +16,16 @@ import { stepAssignment } from './assignment-step.js'
 import { createAssignment } from './assignment.js'
 import type { AssignmentEffect, AssignmentEvent, SlotState } from './assignment.js'
 import { keysOf, seed2Of } from './ballot.js'
+import {
+  closedShard,
+  graceMs,
+  isSized,
+  missableShards,
+  roundManifest,
+  trainSlotAt,
+  trainSlotsOf,
+} from './elastic.js'
+import type { ClosedShard, ClosedShardOf } from './elastic.js'
 import { encodeResult, jobResult } from './job-result.js'
 import { metricsIn, outputOf } from './job.js'
 import type {
@@ -99,7 +110,10 @@ function advance(context: JobContext, state: JobRunState, nowMs: number): JobEff
       batch.waitingSinceMs = nowMs
       effects.push({ type: 'askPeers', batch: batch.index })
     }
-    if (batch.status === 'assigned') effects.push(...startReady(context, state, batch, nowMs))
+    if (batch.status === 'assigned') {
+      effects.push(...startReady(context, state, batch, nowMs))
+      effects.push(...beginGrace(context, state, batch))
+    }
     if (isEnded(state)) return effects
   }
   if (state.batches.every(isOver)) effects.push(...finish(context, state, nowMs))
@@ -139,18 +153,82 @@ function startReady(
   const { assignment } = batch
   if (assignment === undefined || assignment.phase !== 'elected') return []
   const effects: JobEffect[] = []
+  let round: Uint8Array | undefined
   for (const slot of context.plan.batches[batch.index] ?? []) {
     if (batch.status !== 'assigned') break
-    const isOpen = assignment.slots[slot.slot]?.phase === 'waiting' && !batch.outputs.has(slot.slot)
+    const isOpen = assignment.slots[slot.slot]?.phase === 'waiting' && isMissing(batch, slot)
     if (!isOpen) continue
     const ready = resolveInputs(context, state, slot)
     if (ready === undefined) continue
-    const event: AssignmentEvent = { type: 'taskReady', slot: slot.slot, nowMs, ...ready }
+    if (isSized(context.plan, slot)) round ??= sizesOf(context, state, batch, slot)
+    const sized = round !== undefined && isSized(context.plan, slot) ? { round } : {}
+    const event: AssignmentEvent = { type: 'taskReady', slot: slot.slot, nowMs, ...ready, ...sized }
     effects.push(
       ...passOn(context, state, batch, stepAssignment(context, assignment, event), nowMs),
     )
   }
   return effects
+}
+
+/** Whether the job still wants the output of a slot. */
+function isMissing({ outputs, missed }: BatchState, { slot }: PlannedSlot): boolean {
+  return !outputs.has(slot) && !missed.has(slot)
+}
+
+/** The round manifest of a shard's task, as this election gives it. */
+function sizesOf(
+  { plan }: JobContext,
+  state: JobRunState,
+  { assignment }: BatchState,
+  { round }: PlannedSlot,
+): Uint8Array | undefined {
+  const { training } = plan
+  if (training === undefined || assignment === undefined) return undefined
+  const executorsOf = (shard: number): readonly PeerId[] =>
+    assignment.election?.slots[shard]?.executors ?? []
+  const closed: ClosedShardOf = (earlier, shard) => {
+    const slot = trainSlotAt(plan, earlier, shard)
+    return slot && outputOf(state, slot.batch, slot.slot)?.closed
+  }
+  return encodeRound(roundManifest(training, round, executorsOf, closed))
+}
+
+/** The shards that an elastic round may go on without; none while it may not. */
+function stragglers({ plan }: JobContext, batch: BatchState): readonly PlannedSlot[] {
+  if (plan.training?.elastic !== true || batch.missed.size > 0) return []
+  const open = trainSlotsOf(plan, batch.index).filter((slot) => isMissing(batch, slot))
+  const [first] = open
+  const most = first === undefined ? 0 : missableShards(plan.training, first.round)
+  return open.length <= most ? open : []
+}
+
+/** With its quorum an elastic round waits a little longer. */
+function beginGrace(context: JobContext, state: JobRunState, batch: BatchState): JobEffect[] {
+  if (batch.graceAttempt === batch.attempt || stragglers(context, batch).length === 0) return []
+  batch.graceAttempt = batch.attempt
+  const ms = graceMs(state.tookMs.get('train') ?? [], context.slowFloorMs)
+  return [{ type: 'timer', name: timerName(batch, 'close'), ms }]
+}
+
+/** Goes on without the shards that are still open: their rows come first in their next round. */
+function closeRound(
+  context: JobContext,
+  state: JobRunState,
+  batch: BatchState,
+  nowMs: number,
+): JobEffect[] {
+  const effects: JobEffect[] = []
+  const { assignment } = batch
+  for (const { slot, name } of stragglers(context, batch)) {
+    batch.missed.add(slot)
+    effects.push(notify('task:missed', { batch: batch.index, slot, name }))
+    if (assignment === undefined) continue
+    const missed = stepAssignment(context, assignment, { type: 'slotMissed', slot, nowMs })
+    effects.push(...passOn(context, state, batch, missed, nowMs))
+  }
+  if (effects.length === 0) return []
+  batch.rejected = undefined
+  return [...effects, ...advance(context, state, nowMs)]
 }
 
 /** The inputs of a slot with their digests, or undefined while one is still to come. */
@@ -162,6 +240,7 @@ export function resolveInputs(
   const providers = new Set<PeerId>()
   const inputs: TaskInput[] = []
   for (const input of slot.inputs) {
+    if (isFromMissed(state, input)) continue
     const resolved = resolveInput(context.manifest, state, input)
     if (resolved === undefined) return undefined
     inputs.push(resolved.input)
@@ -170,6 +249,10 @@ export function resolveInputs(
   // The requester holds a copy of what it was given and of most that was accepted.
   const others = [...providers].slice(0, LIMITS.providersPerTask - 1)
   return { inputs, providers: [...new Set([...others, context.requester])] }
+}
+
+function isFromMissed(state: JobRunState, { source }: PlannedInput): boolean {
+  return source.kind === 'slot' && state.batches[source.batch]?.missed.has(source.slot) === true
 }
 
 function resolveInput(
@@ -267,6 +350,7 @@ function onAssignment(
   if (batch?.assignment === undefined || batch.status !== 'assigned') return []
   const { nowMs } = event
   if (event.type === 'deadline') {
+    if (event.name === 'close') return closeRound(context, state, batch, nowMs)
     const [, watched] = /^slow:(\d+)$/.exec(event.name) ?? []
     const slot = watched === undefined ? undefined : batch.assignment.slots[Number(watched)]
     if (slot !== undefined) return onSlowDue(context, state, batch, slot, nowMs)
@@ -440,6 +524,7 @@ function onSlotClosed(
   const listed = listedFiles(reveal)
   const told = toldUpdate(batch, effect.slot, reveal)
   const sketched = told === undefined ? {} : { told }
+  const closed = closedBy(context, batch, effect)
   batch.outputs.set(effect.slot, {
     root,
     metrics,
@@ -448,6 +533,7 @@ function onSlotClosed(
     fetched: 'no',
     receipt: effect.receipt,
     ...sketched,
+    ...(closed === undefined ? {} : { closed }),
   })
   const accepted = notify('task:accepted', { ...fields, root, metrics })
   const isArtifact = artifactsOf(context.plan, metricsIn(state)).some(
@@ -462,6 +548,21 @@ function onSlotClosed(
   if (output !== undefined && isArtifact) output.fetched = 'asked'
   const place = { batch: batch.index, slot: effect.slot }
   return [accepted, { type: 'readOutput', ...place, root, providers, ...sketched }]
+}
+
+/** What an accepted result tells of its shard. */
+function closedBy(
+  { plan }: JobContext,
+  { index, assignment }: BatchState,
+  { slot, receipt }: Extract<AssignmentEffect, { type: 'slotClosed' }>,
+): ClosedShard | undefined {
+  const planned = plan.batches[index]?.[slot]
+  const round = assignment?.slots[slot]?.round
+  if (planned === undefined || round === undefined || !isSized(plan, planned)) return undefined
+  const agreed = receipt.message.executors.flatMap(({ peer, outcome, durationMs }) =>
+    outcome === 'agreed' ? [{ peer: peerIdFromPublicKey(peer), durationMs }] : [],
+  )
+  return plan.training && closedShard(plan.training, planned, round, agreed)
 }
 
 function toldUpdate(
@@ -539,6 +640,7 @@ function retryRejected(
     ['executing', 'sketching', 'revealing'].includes(phase),
   )
   if (rejected === undefined || isUsed === true || isEnded(state)) return []
+  if (stragglers(context, batch).length > 0) return closeRound(context, state, batch, nowMs)
   // What was spent computing is not time spent waiting for peers.
   batch.waitingSinceMs = nowMs
   return retry(context, state, batch, rejected.code, rejected.reason, nowMs)
@@ -602,9 +704,10 @@ function takeFiles(
   if (output === undefined) return []
   output.files = new Map(files.map((file) => [file.path, file]))
   const slots = context.plan.batches[batch.index] ?? []
-  if (slots.every((slot) => batch.outputs.get(slot.slot)?.files !== undefined)) {
-    batch.status = 'done'
-  }
+  const isWhole = slots.every(
+    ({ slot }) => batch.missed.has(slot) || batch.outputs.get(slot)?.files !== undefined,
+  )
+  if (isWhole) batch.status = 'done'
   return advance(context, state, nowMs)
 }
 
@@ -637,9 +740,7 @@ function onRestarted(context: JobContext, state: JobRunState, nowMs: number): Jo
       const sketched = told === undefined ? {} : { told }
       effects.push({ type: 'readOutput', batch: batch.index, slot, root, providers, ...sketched })
     }
-    const isOpen = (context.plan.batches[batch.index] ?? []).some(
-      (slot) => !batch.outputs.has(slot.slot),
-    )
+    const isOpen = (context.plan.batches[batch.index] ?? []).some((slot) => isMissing(batch, slot))
     const isHanging =
       batch.status === 'assigned' || batch.status === 'asking' || batch.status === 'retrying'
     if (!isOpen || !isHanging) continue

@@ -3,6 +3,7 @@ import type { AnyOpened, Opened } from '../wire/envelope.js'
 import type { TaskInput } from '../wire/generated/task.js'
 import type { Digest, PeerId } from '../wire/ids.js'
 import type { AssignmentContext, AssignmentEvent, AssignmentState } from './assignment.js'
+import type { ClosedShard } from './elastic.js'
 import type { Plan, PlannedSlot } from './plan.js'
 import type { MetricsOf } from './selection.js'
 
@@ -43,6 +44,8 @@ export interface AcceptedOutput {
   fetched: 'no' | 'asked' | 'yes'
   readonly receipt: Opened<'receipt'>
   readonly told?: ToldUpdate
+  /** What it tells of its shard, where the sizes of shards follow from that. */
+  readonly closed?: ClosedShard
 }
 
 export interface BatchState {
@@ -57,6 +60,10 @@ export interface BatchState {
   waitingSinceMs: number
   assignment: AssignmentState | undefined
   readonly outputs: Map<number, AcceptedOutput>
+  /** Slots that an elastic round closed without; empty while it is open. */
+  readonly missed: Set<number>
+  /** Whether the grace of an elastic round has begun, in which attempt. */
+  graceAttempt: number
 }
 
 export interface JobRunState {
@@ -141,6 +148,8 @@ export function createJob(plan: Plan): JobRunState {
       waitingSinceMs: 0,
       assignment: undefined,
       outputs: new Map(),
+      missed: new Set(),
+      graceAttempt: 0,
     })),
   }
 }

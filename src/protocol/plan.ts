@@ -10,6 +10,7 @@ import { adamStep, evalTask, planTraining, roundsWithin, trainTask } from '../tr
 import type { TrainingPlan } from '../training/plan.js'
 import { FAMILY_LAWS } from '../training/model.js'
 import { familyOf } from '../training/presets.js'
+import { decodeRound } from '../training/round-manifest.js'
 import { shardFileName } from '../training/split.js'
 import type { JobManifest } from '../wire/generated/job.js'
 import { LIMITS } from '../wire/limits.js'
@@ -53,8 +54,11 @@ export interface PlannedSlot {
   readonly round: number
   readonly index: number
   readonly program: Program
-  /** Text of `/in/task.json`; empty for none. Made when asked for: plans are kept by the hundred. */
-  readonly taskJson: () => string
+  /**
+   * Text of `/in/task.json`; empty for none. Made when asked for: plans are kept by the hundred.
+   * Of the round manifest where sizes are in the call. @throws CtdError ROUND_MALFORMED
+   */
+  readonly taskJson: (round?: Uint8Array) => string
   readonly inputs: readonly PlannedInput[]
 }
 
@@ -162,6 +166,10 @@ function assertFits(size: {
 function trainingPlanOf(spec: TrainSpec, policy: ComparePolicy): TrainingPlan {
   const plan = planTraining(spec)
   if (policy.kind !== 'tensors') return plan
+  if (plan.elastic === true) {
+    const hint = 'use exact comparison, or leave out elastic'
+    throw new CtdError('BAD_TRAINING_SPEC', 'elastic shards have no bound of steps', { hint })
+  }
   const { segmentSteps } = TENSOR_PROFILES[policy.profile]
   const rounds = roundsWithin(segmentSteps, plan.totalSteps, spec.growth)
   return rounds <= plan.rounds.length ? plan : planTraining({ ...spec, rounds })
@@ -415,7 +423,12 @@ function trainSlot(plan: TrainingPlan, round: number, shard: number): Unplaced {
     round,
     index: shard,
     program: { kind: 'container', argv: TRAINER, env: {} },
-    taskJson: () => canonicalJson(trainTask(plan, { round, shard }) as unknown as Json),
+    taskJson: (sizes) => {
+      const isElastic = plan.elastic === true
+      const manifest = isElastic ? decodeRound(plan, round, sizes ?? new Uint8Array(0)) : undefined
+      const task = trainTask(plan, { round, shard }, manifest?.shards[shard])
+      return canonicalJson(task as unknown as Json)
+    },
     inputs: [
       ...weightsInputs(plan, round),
       { name: 'data.safetensors', source: { kind: 'slot', batch: 0, slot: 0, path: data } },
@@ -448,6 +461,7 @@ function aggregateSlot(spec: TrainSpec, plan: TrainingPlan, round: number): Unpl
     ...outer,
     ...(compression === 'int8' ? {} : { compression }),
     ...(broadcast === 'full' ? {} : { broadcast }),
+    ...(plan.elastic === true ? { elastic: true } : {}),
     ...(adam === undefined ? {} : { adam: { ...adam } }),
   }
   const hasResidual = round > plan.startRound || spec.start?.residual === true

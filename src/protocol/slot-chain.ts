@@ -50,12 +50,17 @@ export interface VerifiedSlot {
   readonly attempt: number
   readonly taskId: TaskId
   readonly inputs: readonly TaskInput[]
+  /** The round manifest of its calls; empty where sizes are fixed by the plan. */
+  readonly round: Uint8Array
+  readonly election: Election
   readonly accepted: boolean
   readonly outputRoot: Digest
   readonly metrics: Readonly<Record<string, number>>
   /** Files of the output where the reveals carry its listing. */
   readonly files: readonly FolderFile[] | undefined
   readonly agreed: readonly PeerId[]
+  /** What those revealed who agreed. */
+  readonly durationsMs: readonly number[]
   readonly dissented: readonly PeerId[]
   readonly young: boolean
   /** What the offer asked for. */
@@ -444,11 +449,14 @@ class SlotReplay {
       attempt: task.message.attempt,
       taskId: toHex(message.taskId) as TaskId,
       inputs: task.message.inputs,
+      round: task.message.round,
+      election: this.#election,
       accepted,
       outputRoot: toHex(message.outputRoot) as Digest,
       metrics: reveal === undefined ? {} : parseMetrics(reveal.message.metrics),
       files: listedFiles(reveal),
       agreed,
+      durationsMs: revealed.map(({ message: own }) => own.durationMs),
       dissented: verdict.kind === 'accept' ? verdict.dissented : [],
       young: this.#election.young,
       work: workOn(this.#ballot.offer.message.requirements?.gpus),

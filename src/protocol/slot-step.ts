@@ -45,11 +45,13 @@ export function onTaskReady(
   slot.providers = [...event.providers].slice(0, LIMITS.providersPerTask)
   slot.tail = state.frozenOpenings.id
   slot.wanted = context.replicas
+  slot.round = event.round ?? new Uint8Array(0)
   slot.taskId = taskIdOf({
     jobId: fromHex(context.jobId),
     batch: state.batch,
     slot: slot.index,
     inputs: slot.inputs,
+    round: slot.round,
   })
   const { length } = rankingOf(state, slot)
   if (length < LIMITS.replicasMin) {
@@ -88,6 +90,7 @@ function call(
       providers: keysOf(slot.providers),
       calledMs: nowMs,
       view: 0,
+      round: slot.round,
     },
     context.signer,
   )
@@ -304,6 +307,21 @@ export function onExecutorLost(
   if (!rankingOf(state, slot).slice(0, slot.seats).includes(event.peer)) return []
   const loss: Loss = { outcome: 'timed-out', code: event.code, reason: event.reason }
   return lose(context, state, slot, event.peer, loss, event.nowMs)
+}
+
+/** Ends a slot without a receipt: nothing of what comes for it counts any more. */
+export function onSlotMissed(
+  state: AssignmentState,
+  event: Extract<AssignmentEvent, { type: 'slotMissed' }>,
+): AssignmentEffect[] {
+  const slot = state.slots[event.slot]
+  if (slot === undefined || slot.phase === 'closed') return []
+  slot.phase = 'closed'
+  return [
+    { type: 'clearTimer', name: `sketches:${slot.index}` },
+    { type: 'clearTimer', name: `reveals:${slot.index}` },
+    { type: 'clearTimer', name: `slow:${slot.index}` },
+  ]
 }
 
 export function onExecutorStarted(

@@ -5,6 +5,8 @@ import type { Reveal, Task } from '../wire/generated/task.js'
 
 const TASK_DOMAIN = utf8('ctd-task-v1\0')
 const COMMITMENT_DOMAIN = utf8('ctd-commitment-v1\0')
+/** In the place of the length of a name. */
+const ROUND_MARK = 0xffff_ffff
 const OUTCOME_DOMAIN = utf8('ctd-outcome-v1\0')
 
 function uint32(value: number): Uint8Array {
@@ -14,18 +16,23 @@ function uint32(value: number): Uint8Array {
 }
 
 /**
- * Names a task: hash of its slot and the digests of its inputs, so that executors who were given
- * different inputs commit to different tasks.
+ * Names a task: hash of its slot, the digests of its inputs and, where there is one, the round
+ * manifest, so that executors who were given different work commit to different tasks.
  */
 export function taskIdOf(
   task: Pick<Task, 'jobId' | 'batch' | 'slot'> & {
     readonly inputs: ReadonlyArray<{ readonly name: string; readonly digest: Uint8Array }>
+    readonly round?: Uint8Array
   },
 ): TaskId {
   const parts = [TASK_DOMAIN, task.jobId, uint32(task.batch), uint32(task.slot)]
   for (const { name, digest } of task.inputs) {
     const text = utf8(name)
     parts.push(uint32(text.length), text, digest)
+  }
+  // Behind the inputs nothing else can have this form: a name so long is none.
+  if (task.round !== undefined && task.round.length > 0) {
+    parts.push(uint32(ROUND_MARK), sha256(task.round))
   }
   return digestOf(...parts) as string as TaskId
 }

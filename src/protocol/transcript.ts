@@ -13,7 +13,8 @@ import { openFrozen } from './ballot.js'
 import type { Ballot } from './ballot.js'
 import { assertManifest } from './manifest.js'
 import { parseMetrics } from './metrics.js'
-import type { Plan } from './plan.js'
+import { missedSlots } from './elastic.js'
+import type { Plan, PlannedSlot } from './plan.js'
 import { batchFate } from './selection.js'
 import type { MetricsOf } from './selection.js'
 import { sketchesOf } from './slot-chain.js'
@@ -45,7 +46,8 @@ const LINKS_MAX = 256
  * Builds the transcript of a job that succeeded: the manifest; for each batch the offer, frozen
  * bids and frozen openings of every attempt that is rested on, then each slot's certificates from
  * the first call to its receipt; the job's end. Attempts, slots and batches ascend. Of a slot that
- * was accepted more than once the highest attempt counts.
+ * was accepted more than once the highest attempt counts. Shards that an elastic round closed
+ * without are left out.
  *
  * @throws CtdError TRANSCRIPT_INCOMPLETE when the job did not succeed or a message is missing,
  *   TRANSCRIPT_TOO_LARGE
@@ -100,13 +102,28 @@ function acceptedOf(network: string, source: TranscriptSource): AcceptedSlot[][]
   const running = source.plan.batches.filter(
     (_, batch) => batchFate(source.plan, batch, metricsOf) !== 'skipped',
   )
-  return running.map((slots) =>
-    slots.map(({ batch, slot, name }) => {
-      const found = best.get(`${batch}/${slot}`)
-      if (found !== undefined) return found
-      throw new CtdError('TRANSCRIPT_INCOMPLETE', `the accepted receipt of ${name} is missing`)
-    }),
-  )
+  return running.map((slots, index) => {
+    const missed = new Set(missedOf(source.plan, slots[0]?.batch ?? index, best))
+    return slots
+      .filter((planned) => !missed.has(planned))
+      .map(({ batch, slot, name }) => {
+        const found = best.get(`${batch}/${slot}`)
+        if (found !== undefined) return found
+        throw new CtdError('TRANSCRIPT_INCOMPLETE', `the accepted receipt of ${name} is missing`)
+      })
+  })
+}
+
+/** The slots that the accepted aggregation of a batch was not given the results of. */
+function missedOf(
+  plan: Plan,
+  batch: number,
+  best: ReadonlyMap<string, AcceptedSlot>,
+): readonly PlannedSlot[] {
+  const aggregate = plan.batches[batch]?.find(({ stage }) => stage === 'aggregate')
+  const found = aggregate && best.get(`${batch}/${aggregate.slot}`)
+  const task = found?.chain.find((link) => link.kind === 'task')
+  return task?.kind === 'task' ? missedSlots(plan, batch, task.message.inputs) : []
 }
 
 /** The numbers of the result that a chain ends with accepting. */

@@ -420,7 +420,7 @@ export class JobRunner {
     if (effect.event === 'executor:outrun' && typeof peer === 'string') {
       this.#leases.end({ batch, slot, peer: peer as PeerId })
     }
-    if (effect.event === 'task:accepted' || effect.event === 'task:rejected') {
+    if (['task:accepted', 'task:rejected', 'task:missed'].includes(effect.event)) {
       this.#leases.endSlot(batch, slot)
     }
   }

@@ -26,6 +26,10 @@ import type { TensorSpec } from './safetensors.js'
 
 /** What one shard brings to a round. */
 export interface ShardUpdate {
+  /** Its number, where that is another than its place. */
+  readonly shard?: number
+  /** Where shards differ in them: a longer way makes a longer update. */
+  readonly steps?: number
   /** `delta.safetensors` of the shard's task. */
   readonly deltaPath: string
   /** Weighs the update; a positive integer. */
@@ -41,6 +45,8 @@ export interface AggregateInput {
   readonly residualPath?: string | undefined
   /** In the order of the shards' numbers. */
   readonly updates: readonly ShardUpdate[]
+  /** Shards that an elastic round closed without. */
+  readonly missed?: readonly number[]
   readonly outer: OuterOptimiser
   /** In place of `outer`: the updates are gradients. */
   readonly adam?: AdamStep | undefined
@@ -118,9 +124,11 @@ async function judge(
   { updates, compression }: AggregateInput,
 ): Promise<readonly LeftOut[]> {
   const reports = []
-  for (const [shard, { lossStart, lossEnd }] of updates.entries()) {
+  for (const [shard, { lossStart, lossEnd, steps = 1 }] of updates.entries()) {
     const delta = deltas[shard]
-    const norm = delta && (await normOf(delta, specs, compression))
+    const length = delta && (await normOf(delta, specs, compression))
+    // Between a straight way and a random walk.
+    const norm = length === undefined ? undefined : length / Math.sqrt(steps)
     reports.push({ lossStart, lossEnd, norm })
   }
   const left = leftOut(reports)
@@ -313,7 +321,7 @@ async function readMoment(
  * The round in numbers: losses weighted by tokens, summed in the order of the shards; and who was
  * left out and why, where somebody was.
  */
-function describeRound({ updates }: AggregateInput, left: readonly LeftOut[]) {
+function describeRound({ updates, missed = [] }: AggregateInput, left: readonly LeftOut[]) {
   const out = new Set(left.map(({ shard }) => shard))
   const counted = updates.filter((_, shard) => !out.has(shard))
   const tokens = counted.reduce((sum, update) => sum + update.tokens, 0)
@@ -323,12 +331,13 @@ function describeRound({ updates }: AggregateInput, left: readonly LeftOut[]) {
     lossStart += (update.tokens / tokens) * update.lossStart
     lossEnd += (update.tokens / tokens) * update.lossEnd
   }
-  const told = left.map(({ shard, why }) => ({ shard, why }))
+  const told = left.map(({ shard, why }) => ({ shard: updates[shard]?.shard ?? shard, why }))
   return {
     lossEnd,
     lossStart,
     shards: counted.length,
     tokens,
+    ...(missed.length === 0 ? {} : { missed }),
     ...(told.length === 0 ? {} : { leftOut: told }),
   }
 }

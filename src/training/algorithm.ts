@@ -25,6 +25,8 @@ export const ALGORITHM_FIELDS = {
   patience: z.int().min(1).max(ROUNDS_MAX).exactOptional(),
   /** Which evaluated round's weights are the result. */
   keep: z.enum(['best', 'last']).exactOptional(),
+  /** Size shards by measured speed, and close rounds without stragglers. */
+  elastic: z.literal(true).exactOptional(),
   /** Train adapters of a model whose weights stay as they are. */
   lora: LoraSchema.exactOptional(),
 } as const

@@ -90,6 +90,8 @@ export const AggregateParamsSchema = z.strictObject({
   momentum: z.number().min(0).max(0.999),
   compression: z.enum(COMPRESSIONS).default('int8'),
   broadcast: z.enum(['full', 'update']).default('full'),
+  /** Shards whose files are no inputs are left out. */
+  elastic: z.literal(true).optional(),
   /** In place of the learning rate and momentum: the updates are gradients. */
   adam: z
     .strictObject({
@@ -134,6 +136,7 @@ export const ReduceEvalParamsSchema = z.strictObject({ shards: count(PLAN_LIMITS
 
 const TrainMetricsSchema = z.object({
   tokens: z.int().positive(),
+  steps: z.int().positive().optional(),
   lossStart: z.number(),
   lossEnd: z.number(),
 })
@@ -302,18 +305,26 @@ async function runAggregate(
   inputs: readonly BuiltinInput[],
   outDir: string,
 ): Promise<void> {
-  const { shards, learningRate, momentum, ...rest } = params
+  const { shards, learningRate, momentum, elastic, ...rest } = params
   const updates = []
+  const missed: number[] = []
   for (let shard = 0; shard < shards; shard++) {
-    const deltaPath = inputPath(inputs, numbered('delta', shard, 'safetensors'))
-    const { tokens, lossStart, lossEnd } = await readMetrics(inputs, shard, TrainMetricsSchema)
-    updates.push({ deltaPath, tokens, lossStart, lossEnd })
+    const name = numbered('delta', shard, 'safetensors')
+    if (elastic === true && !inputs.some((input) => input.name === name)) {
+      missed.push(shard)
+      continue
+    }
+    const deltaPath = inputPath(inputs, name)
+    const { steps, ...metrics } = await readMetrics(inputs, shard, TrainMetricsSchema)
+    const walked = elastic === true && steps !== undefined ? { steps } : {}
+    updates.push({ shard, deltaPath, ...metrics, ...walked })
   }
   const weightsPath = inputPath(inputs, 'weights.safetensors')
   const momentumPath = inputPath(inputs, 'momentum.safetensors')
   const residualPath = inputs.find(({ name }) => name === 'residual.safetensors')?.path
   const outer = { learningRate, momentum }
-  await aggregate({ weightsPath, momentumPath, residualPath, updates, outer, ...rest }, outDir)
+  const state = { weightsPath, momentumPath, residualPath }
+  await aggregate({ ...state, updates, missed, outer, ...rest }, outDir)
 }
 
 /** Adds up the counts of all evaluation shards; writes `metrics.json`. */

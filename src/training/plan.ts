@@ -38,6 +38,12 @@ export interface RoundPlan {
   readonly learningRates: readonly number[]
 }
 
+/** The part of a shard's stream that a task takes, in steps. */
+export interface ShardSize {
+  readonly start: number
+  readonly steps: number
+}
+
 export interface TrainingPlan {
   readonly model: ModelConfig
   readonly seed: string
@@ -56,6 +62,8 @@ export interface TrainingPlan {
   readonly compression: Compression
   readonly broadcast: 'full' | 'update'
   readonly sync: boolean
+  /** Whether the sizes of shards follow from what was measured (`protocol/elastic.ts`). */
+  readonly elastic?: true
   /** The first round that runs. */
   readonly startRound: number
   /** Where adapters are trained instead of the model. */
@@ -138,10 +146,22 @@ export function planTraining(spec: TrainingSpec): TrainingPlan {
     compression,
     broadcast: spec.broadcast ?? 'full',
     sync,
+    ...(spec.elastic === true ? { elastic: assertElastic(spec, compression) } : {}),
     startRound: startRound(spec, { roundCount, shards, compression }),
     ...(spec.lora === undefined ? {} : { lora: loraOf(spec.lora, model) }),
     evaluated: evaluatedRounds(spec, roundCount),
   }
+}
+
+/** What is fixed by the plan alone cannot follow what was measured. */
+function assertElastic(spec: TrainingSpec, compression: Compression): true {
+  const hint = 'leave out one of the two'
+  if (spec.sync === true) throw badSpec('synchronous training has shards of one step', hint)
+  if (compression === 'topk') throw badSpec('feedback of top-k updates wants every shard', hint)
+  if ((spec.start?.round ?? 0) > 0) {
+    throw badSpec('an elastic job does not go on from the middle of its plan', 'submit it again')
+  }
+  return true
 }
 
 function startRound(
@@ -308,8 +328,10 @@ export function cosineOfPi(t: number): number {
 export function trainTask(
   plan: TrainingPlan,
   slot: { readonly round: number; readonly shard: number },
+  size?: ShardSize,
 ) {
-  const round = plan.rounds[slot.round]
+  const planned = plan.rounds[slot.round]
+  const round = size === undefined ? planned : planned && resized(planned, size)
   if (round === undefined || slot.shard >= plan.shards) {
     throw new CtdError('BAD_SLOT', `the plan has no round ${slot.round}, shard ${slot.shard}`)
   }
@@ -327,6 +349,14 @@ export function trainTask(
     ...(plan.sync ? { gradient: true } : {}),
     ...(plan.lora === undefined ? {} : { lora: plan.lora }),
   } as const
+}
+
+/** As many steps as told, along the round's part of the schedule. */
+function resized({ learningRates }: RoundPlan, { start, steps }: ShardSize): RoundPlan {
+  const rates = Array.from({ length: steps }, (_, step) => {
+    return learningRates[Math.floor((step * learningRates.length) / steps)] ?? 0
+  })
+  return { startStep: start, learningRates: rates }
 }
 
 /** `task.json` of an evaluation task. */

@@ -28,6 +28,8 @@ export const LIMITS = {
   /** Listings of output folders up to this size travel inside reveals. */
   listingBytes: 4 * 1024,
   textBytes: 512,
+  /** Sizes of the shards of an elastic round, in each of its calls. */
+  roundBytes: 12 * 1024,
   controlRequestBytes: 64 * 1024,
   controlResponseBytes: 1024 * 1024,
   transcriptBytes: 64 * 1024 * 1024,

@@ -199,7 +199,8 @@ const KINDS: { readonly [K in MessageKind]: KindRow<Messages[K]> } = {
       m.inputs.every((input) => is32(input.digest) && isText(input.name)) &&
       upTo(m.providers, LIMITS.providersPerTask) &&
       m.providers.every(is32) &&
-      isView(m.view),
+      isView(m.view) &&
+      m.round.length <= LIMITS.roundBytes,
   },
   heartbeat: {
     id: 11,

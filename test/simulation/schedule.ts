@@ -13,6 +13,8 @@ export interface ScheduledJob {
   readonly tasks: number
   readonly replicas: number
   readonly auditPpm: number
+  /** Of a job that trains: rounds close without stragglers. */
+  readonly isElastic?: true
   /** Bit for bit where absent. */
   readonly compare?: 'tensors:fp32'
 }
@@ -106,6 +108,8 @@ const ADVERSARIES_MAX = 4
 const GANGS = ['colluder', 'sybil', 'sleeper', 'sleeper', 'framer', 'framer'] as const
 /** Share of jobs that train: each takes as long as four others. */
 const TRAIN = 0.05
+/** Share of those whose rounds are elastic. */
+const ELASTIC = 0.6
 /** Share of jobs whose tensors are compared within a tolerance. */
 const TENSORS = 0.25
 const SKEW_MAX_MS = 8000
@@ -178,15 +182,20 @@ function drawJobs(random: Random, behaviours: readonly Behaviour[]): ScheduledJo
   // An adversary's own job is its own affair.
   const second = behaviours[1] === 'honest' ? random.between(0, 1) : 0
   const compare = random.fork('compare')
-  return Array.from({ length: random.chance(0.12) ? 2 : 1 }, (_, i) => ({
-    atMs: 2500 + random.between(0, 4000),
-    peer: i === 0 ? 0 : second,
-    kind: random.chance(TRAIN) ? 'train' : 'run',
-    tasks: random.pick([1, 1, 1, 2, 2, 4]),
-    replicas: random.pick([2, 2, 2, 3]),
-    auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
-    ...(compare.chance(TENSORS) ? { compare: 'tensors:fp32' as const } : {}),
-  }))
+  const elastic = random.fork('elastic')
+  return Array.from({ length: random.chance(0.12) ? 2 : 1 }, (_, i): ScheduledJob => {
+    const job = {
+      atMs: 2500 + random.between(0, 4000),
+      peer: i === 0 ? 0 : second,
+      kind: random.chance(TRAIN) ? ('train' as const) : ('run' as const),
+      tasks: random.pick([1, 1, 1, 2, 2, 4]),
+      replicas: random.pick([2, 2, 2, 3]),
+      auditPpm: random.pick([0, 100_000, 500_000, 1_000_000]),
+    }
+    const isTensors = compare.chance(TENSORS)
+    if (job.kind === 'train' && elastic.chance(ELASTIC)) return { ...job, isElastic: true }
+    return isTensors ? { ...job, compare: 'tensors:fp32' } : job
+  })
 }
 
 function drawFaults(random: Random, peers: number): Fault[] {

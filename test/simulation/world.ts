@@ -465,7 +465,7 @@ export class World {
   }
 }
 
-function newJob({ kind, tasks, replicas, auditPpm, compare }: ScheduledJob): NewJob {
+function newJob({ kind, tasks, replicas, auditPpm, compare, isElastic }: ScheduledJob): NewJob {
   const dataset = {
     name: 'dataset',
     digest: sha256(utf8('dataset')),
@@ -495,9 +495,12 @@ function newJob({ kind, tasks, replicas, auditPpm, compare }: ScheduledJob): New
     labelColumn: 'label',
     resources: RESOURCES,
   }
+  // Three rounds of four shards, of which one may be missed.
+  const shape = { rows: 120, shards: 4, batchSize: 9, rounds: 3 }
+  const elastic: JobSpec = { ...train, ...shape, elastic: true }
   return {
     name: 'simulated',
-    spec: kind === 'run' ? run : train,
+    spec: kind === 'run' ? run : isElastic === true ? elastic : train,
     image: {
       name: 'ctd/cpu',
       configDigest: sha256(utf8('config')),

@@ -185,6 +185,7 @@ class Panel {
         providers: [],
         calledMs: 2,
         view,
+        round: new Uint8Array(0),
       }),
     )
     const frozen = this.note(this.freezeCommitments(task, this.#opened))

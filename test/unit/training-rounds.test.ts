@@ -46,6 +46,9 @@ interface Shard {
   readonly update: Float32Array
   readonly tokens?: number
   readonly losses?: readonly [number, number]
+  readonly steps?: number
+  /** An elastic round closed without it. */
+  readonly isMissed?: true
 }
 
 interface State {
@@ -76,12 +79,14 @@ async function round(
   if (state.residual !== undefined) {
     inputs.push({ name: 'residual.safetensors', path: state.residual })
   }
-  for (const [s, { update, tokens = 10, losses = [2, 1] }] of shards.entries()) {
+  for (const [s, shard] of shards.entries()) {
+    const { update, tokens = 10, losses = [2, 1], steps = 1 } = shard
+    if (shard.isMissed === true) continue
     const path = await write(join(dir, `delta${s}`), { x: update })
     inputs.push({ name: `delta-00${s}.safetensors`, path })
     const [lossStart, lossEnd] = losses
     const metrics = join(dir, `metrics${s}`)
-    writeFileSync(metrics, JSON.stringify({ tokens, lossStart, lossEnd, steps: 1 }))
+    writeFileSync(metrics, JSON.stringify({ tokens, lossStart, lossEnd, steps }))
     inputs.push({ name: `metrics-00${s}.json`, path: metrics })
   }
   const params = { shards: shards.length, learningRate: 1, momentum: 0, compression: 'none' }
@@ -92,6 +97,41 @@ async function round(
 const describedIn = (dir: string) => JSON.parse(readFileSync(join(dir, 'round.json'), 'utf8'))
 const far = (a: Float32Array, b: Float32Array) =>
   Math.sqrt(a.reduce((sum, value, i) => sum + (value - (b[i] ?? 0)) ** 2, 0))
+
+describe('an elastic round', () => {
+  const weights = wave(0)
+  const a = { update: wave(1), tokens: 30, steps: 30 }
+  const b = { update: wave(2), tokens: 10, steps: 10 }
+  const c = { update: wave(3), tokens: 20, steps: 20 }
+
+  it('averages the shards that it has by their tokens, and names those it closed without', async () => {
+    const missed = { ...b, isMissed: true as const }
+    const out = await round(await firstState(weights), [a, missed, c], { elastic: true })
+    const same = await round(await firstState(weights), [a, c])
+    assert.deepEqual(
+      await read(join(out, 'weights.safetensors')),
+      await read(join(same, 'weights.safetensors')),
+    )
+    assert.deepEqual(describedIn(out), { ...describedIn(same), missed: [1] })
+  })
+
+  it('is refused with INPUT_MISSING where the plan fixes its shards', async () => {
+    const missed = { ...b, isMissed: true as const }
+    const state = await firstState(weights)
+    await assert.rejects(round(state, [a, missed, c]), { code: 'INPUT_MISSING' })
+  })
+
+  it('takes no shard for broken because it had more steps, and names the broken by their number', async () => {
+    const long = { update: wave(4, 6), tokens: 90, steps: 90 }
+    const broken = { update: wave(5, 60), tokens: 10, steps: 10 }
+    const missed = { ...b, isMissed: true as const }
+    const shards = [missed, a, c, long, broken]
+    const out = await round(await firstState(weights), shards, { elastic: true })
+    assert.deepEqual(describedIn(out).leftOut, [{ shard: 4, why: 'norm' }])
+    const plain = await round(await firstState(weights), [a, c, c, long])
+    assert.deepEqual(describedIn(plain).leftOut, [{ shard: 3, why: 'norm' }])
+  })
+})
 
 describe('guards of a round', () => {
   const fine = { lossStart: 2, lossEnd: 1 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { taskIdOf } from '../../src/protocol/task.js'
-import { fromHex } from '../../src/wire/ids.js'
+import { fromHex, utf8 } from '../../src/wire/ids.js'
 
 interface TaskVector {
   readonly name: string
@@ -10,6 +10,7 @@ interface TaskVector {
   readonly batch: number
   readonly slot: number
   readonly inputs: readonly { readonly name: string; readonly digest: string }[]
+  readonly round?: string
   readonly taskId: string
 }
 
@@ -19,9 +20,9 @@ const vectors: { readonly valid: readonly TaskVector[]; readonly invalid: readon
 /** Stands here so that no rewrite of the file passes. */
 const NO_INPUTS_ID = '0da98e298f37f6eb68236099958e8dce52bbb14e5e510a3d416e708341fd56d8'
 
-function idOf({ jobId, batch, slot, inputs }: TaskVector): string {
+function idOf({ jobId, batch, slot, inputs, round = '' }: TaskVector): string {
   const digests = inputs.map(({ name, digest }) => ({ name, digest: fromHex(digest) }))
-  return taskIdOf({ jobId: fromHex(jobId), batch, slot, inputs: digests })
+  return taskIdOf({ jobId: fromHex(jobId), batch, slot, inputs: digests, round: utf8(round) })
 }
 
 describe('vectors of the task id', () => {

@@ -173,6 +173,7 @@ export interface Task {
   providers: Uint8Array[]
   calledMs: number
   view: number
+  round: Uint8Array
 }
 
 export namespace Task {
@@ -239,6 +240,11 @@ export namespace Task {
           w.uint32(obj.view)
         }
 
+        if ((obj.round != null && obj.round.byteLength > 0)) {
+          w.uint32(90)
+          w.bytes(obj.round)
+        }
+
         if (opts.lengthDelimited !== false) {
           w.ldelim()
         }
@@ -253,7 +259,8 @@ export namespace Task {
           inputs: [],
           providers: [],
           calledMs: 0,
-          view: 0
+          view: 0,
+          round: uint8ArrayAlloc(0)
         }
 
         const end = length == null ? reader.len : reader.pos + length
@@ -310,6 +317,10 @@ export namespace Task {
             }
             case 10: {
               obj.view = reader.uint32()
+              break
+            }
+            case 11: {
+              obj.round = reader.bytes()
               break
             }
             default: {
@@ -421,6 +432,13 @@ export namespace Task {
               }
               break
             }
+            case 11: {
+              yield {
+                field: `${prefix}.round`,
+                value: reader.bytes()
+              }
+              break
+            }
             default: {
               reader.skipType(tag & 7)
               break
@@ -503,6 +521,11 @@ export namespace Task {
     value: number
   }
 
+  export interface TaskRoundFieldEvent {
+    field: '$.round'
+    value: Uint8Array
+  }
+
   export function encode (obj: Partial<Task>): Uint8Array {
     return encodeMessage(obj, Task.codec())
   }
@@ -511,7 +534,7 @@ export namespace Task {
     return decodeMessage(buf, Task.codec(), opts)
   }
 
-  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Generator<TaskPreviousFieldEvent | TaskJobIdFieldEvent | TaskBatchFieldEvent | TaskSlotFieldEvent | TaskAttemptFieldEvent | TaskSeatsFieldEvent | TaskInputsNameFieldEvent | TaskInputsDigestFieldEvent | TaskInputsSizeBytesFieldEvent | TaskInputsFolderFieldEvent | TaskProvidersFieldEvent | TaskCalledMsFieldEvent | TaskViewFieldEvent> {
+  export function stream (buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Task>): Generator<TaskPreviousFieldEvent | TaskJobIdFieldEvent | TaskBatchFieldEvent | TaskSlotFieldEvent | TaskAttemptFieldEvent | TaskSeatsFieldEvent | TaskInputsNameFieldEvent | TaskInputsDigestFieldEvent | TaskInputsSizeBytesFieldEvent | TaskInputsFolderFieldEvent | TaskProvidersFieldEvent | TaskCalledMsFieldEvent | TaskViewFieldEvent | TaskRoundFieldEvent> {
     return streamMessage(buf, Task.codec(), opts)
   }
 }
