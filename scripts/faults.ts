@@ -2,10 +2,13 @@
  * Shows on real daemons that faults of peers and machines do not stop the bytes.
  *
  *   npm run faults -- image [--mib 2048] [--base cpu|test] [--seed S] [--json] [--keep]
+ *   npm run faults -- elastic [--seed S] [--json] [--keep]
  *   npm run faults -- providers [--mib 1024] [--mbps 20] [--seed S] [--json] [--keep]
  *
  * - `image`: a task image travels from one peer to four that lack it while a job waits for it with
  *   visible progress; two of the four are killed on the way and resume.
+ * - `elastic`: an elastic job while a quarter of the executors is killed in every round and one is
+ *   four times slower, beside the same job undisturbed.
  * - `providers`: one of four providers sends corrupted pieces, one stalls; the fetch is timed
  *   against one from the two honest ones alone.
  *
@@ -18,6 +21,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { DockerRuntime } from '../src/container/docker-runtime.js'
 import { CtdError, errorCode, errorMessage } from '../src/errors.js'
+import { playElastic } from './faults-elastic.js'
 import { playImage } from './faults-image.js'
 import { playProviders } from './faults-providers.js'
 import { assertDiskFree } from './faults-show.js'
@@ -37,7 +41,7 @@ const { values, positionals } = parseArgs({
   },
 })
 const MIB = 1024 ** 2
-const SHOWS = ['image', 'providers']
+const SHOWS = ['image', 'providers', 'elastic']
 
 async function main(): Promise<void> {
   const [name = ''] = positionals
@@ -46,8 +50,10 @@ async function main(): Promise<void> {
   }
   const isImage = name === 'image'
   const mib = whole(values.mib ?? (isImage ? '2048' : '1024'), 8, 65_536)
-  const setup = await setUp({ image: isImage, engine: isImage, quiet: false })
-  if (isImage && setup.engine !== 'ready') {
+  const isElastic = name === 'elastic'
+  const hasEngine = isImage || isElastic
+  const setup = await setUp({ image: hasEngine, engine: hasEngine, quiet: false })
+  if (hasEngine && setup.engine !== 'ready') {
     throw new CtdError('NO_CONTAINER_ENGINE', setup.engine.missing)
   }
   const dir = await mkdtemp(join(tmpdir(), 'ctd-f-'))
@@ -66,9 +72,11 @@ async function main(): Promise<void> {
     await assertDiskFree(dir, (isImage ? 9 : 6) * mib * MIB)
     const say = (text: string): void => console.error(text)
     const common = { network, dir, mib, seed: values.seed, say, signal: setup.signal }
-    show = isImage
-      ? await playImage({ ...common, base: values.base === 'test' ? 'test' : 'cpu' })
-      : await playProviders({ ...common, mbps: whole(values.mbps, 1, 10_000), isTimed: true })
+    show = isElastic
+      ? await playElastic(common)
+      : isImage
+        ? await playImage({ ...common, base: values.base === 'test' ? 'test' : 'cpu' })
+        : await playProviders({ ...common, mbps: whole(values.mbps, 1, 10_000), isTimed: true })
   } finally {
     await setup.tearDown()
   }
