@@ -118,7 +118,7 @@ export class BenchNetwork {
           tokens += metrics?.['tokens'] ?? 0
           trainTasks += 1
         }
-        if (name === 'split' || name === 'init' || name.startsWith('aggregate')) {
+        if (/^(split|init|continue|aggregate)\b/.test(name)) {
           closed.push({ atMs: Date.now(), bytes: this.#loopback.bytes() })
         }
       }),

@@ -7,6 +7,8 @@
  *
  * At equal tokens, from the same first weights, on the same rows, for every seed:
  *
+ * - first, for the language model: a quarter of the tokens, other rows, one shard on the network
+ *   and so no gradients to exchange; all ways go on from there, as DiLoCo did
  * - alone: a plain loop of one process, with the batch and learning rate that suit it best
  * - synchronous: the same batches as ours, the mean of their gradients every step; one process
  *   computes it, its bytes are 4 a parameter, worker and step
