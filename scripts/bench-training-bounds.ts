@@ -11,6 +11,8 @@ export interface TrainingOptions {
   readonly tokens: number
   /** That each replica of the busy run is trained on, all rounds. */
   readonly busyTokens: number
+  /** Of the classifier. */
+  readonly epochs: number
   readonly executors: number
   readonly json: boolean
 }

@@ -45,8 +45,11 @@ const LM_EPOCH_TOKENS = 3_600_000
 const LM_BEGUN = 0.25
 const LM_BATCH = 8
 const LM_TOKENS_PER_STEP = 64 * LM_BATCH * SHARDS
-/** So that the bytes of a round are well below a hundredth of those of its synchronous steps. */
-const LM_STEPS_PER_ROUND = 100
+/**
+ * So that the bytes of a round, the messages about its tasks among them, and those of the beginning
+ * and the end of a job are below a hundredth of those of its synchronous steps.
+ */
+const LM_STEPS_PER_ROUND = 150
 
 export async function languageModel({ dir, options }: TrainingBench): Promise<Subject> {
   const epochs = Math.ceil(options.tokens / LM_EPOCH_TOKENS)
@@ -63,7 +66,10 @@ export async function languageModel({ dir, options }: TrainingBench): Promise<Su
     epochs,
     begun: {
       dataset: await corpus(dir, begun),
-      chosen: { shards: 1, batchSize: LM_BATCH * SHARDS, learningRate: 4e-3 },
+      chosen: {
+        ...{ shards: 1, batchSize: LM_BATCH * SHARDS, learningRate: 4e-3 },
+        ...{ rounds: 2, compression: 'int4', broadcast: 'update' },
+      },
     },
     ours: { learningRate: 4e-3, rounds, compression: 'int4', broadcast: 'update' },
     synchronous: { learningRate: 4e-3 },
@@ -71,7 +77,7 @@ export async function languageModel({ dir, options }: TrainingBench): Promise<Su
   }
 }
 
-export async function classifier({ dir }: TrainingBench): Promise<Subject> {
+export async function classifier({ dir, options }: TrainingBench): Promise<Subject> {
   const path = join(dir, 'languages.csv')
   await exec(process.execPath, ['--import', 'tsx', join(ROOT, 'scripts/dataset.ts'), path], {
     cwd: ROOT,
@@ -80,7 +86,7 @@ export async function classifier({ dir }: TrainingBench): Promise<Subject> {
     name: 'classifier',
     model: 'bert-tiny',
     dataset: path,
-    epochs: 8,
+    epochs: options.epochs,
     ours: { learningRate: 1e-3, rounds: 4, broadcast: 'update' },
     synchronous: { learningRate: 1e-3 },
     alone: { batchSize: 16, learningRate: 1e-3 },
@@ -134,7 +140,7 @@ export async function compareWays(bench: TrainingBench, subject: Subject) {
     accuracy: {
       alone: mean(({ alone }) => alone.accuracy),
       synchronous: mean(({ synchronous }) => synchronous.accuracy),
-      ours: mean(({ ours }) => ours.accuracy ?? 0),
+      ours: mean(({ ours }) => ours.accuracy),
     },
     bytesPerToken: {
       synchronous: (stepBytes * plan.totalSteps) / tokens,

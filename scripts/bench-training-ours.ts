@@ -19,7 +19,8 @@ const JOB_MS = 3 * 3600_000
 export interface JobFigures {
   /** Of the evaluation set, nats a token. */
   readonly loss: number
-  readonly accuracy: number | null
+  /** Of labels, or of next tokens. */
+  readonly accuracy: number
   /** Of what a model would score that knows the shares of tokens or labels alone. */
   readonly baselineLoss: number
   readonly hash: string
@@ -145,7 +146,7 @@ export class BenchNetwork {
     const baseline = result['baseline'] as Readonly<Record<string, number>> | undefined
     return {
       loss: Number(result['loss']),
-      accuracy: typeof result['accuracy'] === 'number' ? result['accuracy'] : null,
+      accuracy: accuracyOf(result),
       baselineLoss: baseline?.['loss'] ?? Number.NaN,
       hash: String(result['hash']),
       wallSeconds,
@@ -174,6 +175,13 @@ export class BenchNetwork {
     const runtime = new DockerRuntime()
     for (const peer of this.#network.peers) await runtime.cleanUp(peer.peerId, [])
   }
+}
+
+/** @throws CtdError NO_ACCURACY */
+function accuracyOf(result: Readonly<Record<string, unknown>>): number {
+  const accuracy = result['accuracy'] ?? result['nextTokenAccuracy']
+  if (typeof accuracy === 'number') return accuracy
+  throw new CtdError('NO_ACCURACY', 'the result does not say how many were right')
 }
 
 /** What the trainer's last line says, which the replica still carries when it commits. */
