@@ -40,8 +40,11 @@ export interface ClosedShard {
 /** What became of a shard of an earlier round; undefined where the round closed without it. */
 export type ClosedShardOf = (round: number, shard: number) => ClosedShard | undefined
 
+/** What sizes need to know of a plan. */
+export type RoundedPlan = Pick<TrainingPlan, 'shards' | 'totalSteps' | 'rounds'>
+
 /** How many shards a round may close without. */
-export function missableShards({ shards, rounds }: TrainingPlan, round: number): number {
+export function missableShards({ shards, rounds }: RoundedPlan, round: number): number {
   if (round === rounds.length - 1) return 0
   return shards - Math.ceil((shards * ELASTIC_RULES.quorumPercent) / 100)
 }
@@ -56,7 +59,7 @@ export function missableShards({ shards, rounds }: TrainingPlan, round: number):
  * @param executorsOf - of each shard, as the round's election seated them
  */
 export function roundManifest(
-  plan: TrainingPlan,
+  plan: RoundedPlan,
   round: number,
   executorsOf: (shard: number) => readonly PeerId[],
   closed: ClosedShardOf,
@@ -98,7 +101,7 @@ function cursorOf(round: number, shard: number, closed: ClosedShardOf): number {
  * and less to whoever once had little.
  */
 function sharesOf(
-  plan: TrainingPlan,
+  plan: RoundedPlan,
   rounds: number,
   closed: ClosedShardOf,
 ): ReadonlyMap<PeerId, number> {
