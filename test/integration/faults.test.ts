@@ -34,7 +34,7 @@ async function newShow(
 
 test('a corrupting and a stalling provider are named, and the corrupter loses standing', async () => {
   const stage = await Stage.open()
-  const show = await playProviders({ ...(await newShow(stage)), mib: 32, mbps: 2, isTimed: false })
+  const show = await playProviders({ ...(await newShow(stage)), mib: 64, mbps: 2, isTimed: false })
   assertSeen(show)
   await stage.network.stop()
 })
