@@ -221,6 +221,7 @@ export class Executor {
     if (seat < 0 || seat >= seats) return
     const taskId: TaskId = taskIdOf(task.message)
     if (this.#replicas.has(`${taskId}/${attempt}`)) return
+    if (this.#isPassedOver(record, task, seat)) return
     const stewards = stewardsOf(offer)
     const { jobId, manifest } = record
     this.#endEarlier(taskId, attempt)
@@ -246,6 +247,25 @@ export class Executor {
     this.#queue.push(replica)
     this.#startBeating()
     this.#startNext()
+  }
+
+  /** Whether a freeze went on without this executor: a later call of the slot is for others. */
+  #isPassedOver(record: JobRecord, task: Opened<'task'>, seat: number): boolean {
+    const { network, signer } = this.#components
+    let link = record.get(toHex(task.message.previous))
+    let isFrozen = false
+    while (link !== undefined && link.kind !== 'freezeOpenings' && 'previous' in link.message) {
+      if (link.kind === 'freezeCommitments') {
+        const isMine = link.message.commitments.some(
+          (bytes) => openAs(network, bytes, 'commitment').author === signer.peerId,
+        )
+        if (isMine) return false
+        isFrozen = true
+      }
+      if (link.kind === 'task' && isFrozen && seat < link.message.seats) return true
+      link = record.get(toHex(link.message.previous))
+    }
+    return false
   }
 
   /** A new attempt at a task supersedes the earlier ones: nobody waits for their results. */
