@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FetchingView } from '../src/api/answers.js'
 import type { BlobView } from '../src/api/blob-port.js'
-import type { JobView, PeerView } from '../src/api/daemon-port.js'
+import type { JobView } from '../src/api/daemon-port.js'
 import { CtdError } from '../src/errors.js'
 import { HEAD_BYTES, piecesOnDisk, removeImage, writeImage } from './faults-image-file.js'
 import type { Shipped } from './faults-image-file.js'
-import { logged, megabytes, peakRssBytes } from './faults-show.js'
+import { known, logged, megabytes, peakRssBytes } from './faults-show.js'
 import type { Promised, Show, ShowOptions } from './faults-show.js'
 import { CTD, hasEnded, until, watch } from './local-network.js'
 import type { LocalPeer } from './local-network.js'
@@ -31,7 +31,6 @@ const VICTIMS = 2
 const KILL_FROM = 0.2
 const KILL_TO = 0.85
 const JOB_MS = 20 * 60_000
-const READY_MS = 90_000
 const LOOK_MS = 200
 /** More than any daemon may ever hold in memory here, bytes. */
 const RSS_MAX_BYTES = 512 * MIB
@@ -395,15 +394,4 @@ function words({ doneBytes, totalBytes, bytesPerSecond, etaMs, sources }: Fetchi
 
 function seconds(ms: number): number {
   return Math.round(ms / 100) / 10
-}
-
-async function known(requester: LocalPeer, executors: readonly LocalPeer[]): Promise<void> {
-  await Promise.all(executors.map((peer) => peer.benchmarked()))
-  await until('the requester to know the executors', READY_MS, async () => {
-    const peers = await requester.client.get<readonly PeerView[]>('/v1/peers')
-    const isReady = executors.every(({ peerId }) =>
-      peers.some(({ peer, connected, cpuGflops }) => peer === peerId && connected && cpuGflops > 0),
-    )
-    return isReady ? true : undefined
-  })
 }

@@ -5,7 +5,9 @@ import { readFile, statfs } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import type { PeerView } from '../src/api/daemon-port.js'
 import { CtdError } from '../src/errors.js'
+import { until } from './local-network.js'
 import type { LocalNetwork, LocalPeer } from './local-network.js'
 
 export interface ShowOptions {
@@ -32,6 +34,8 @@ export interface Show {
   readonly figures: Readonly<Record<string, unknown>>
 }
 
+/** A busy machine takes its time to measure itself. */
+const READY_MS = 180_000
 const CHUNK_BYTES = 1024 ** 2
 const SPARE_BYTES = 3 * 1024 ** 3
 
@@ -93,4 +97,35 @@ export async function logged(peer: LocalPeer, message: string): Promise<readonly
 
 export function megabytes(bytes: number): number {
   return Math.round(bytes / 1e5) / 10
+}
+
+/** Resolves when a requester is connected to these executors and knows what they measured. */
+export async function known(requester: LocalPeer, executors: readonly LocalPeer[]): Promise<void> {
+  await Promise.all(executors.map((peer) => peer.benchmarked()))
+  await until('the requester to know the executors', READY_MS, async () => {
+    const peers = await requester.client.get<readonly PeerView[]>('/v1/peers')
+    const isReady = executors.every(({ peerId }) =>
+      peers.some(({ peer, connected, cpuGflops }) => peer === peerId && connected && cpuGflops > 0),
+    )
+    return isReady ? true : undefined
+  })
+}
+
+/** Prints what was seen of all that was promised; the exit status is 1 where something was not. */
+export function conclude(
+  name: string,
+  show: Show,
+  options: { readonly seed: string; readonly isJson: boolean; readonly startedMs: number },
+): void {
+  const seconds = Math.round((Date.now() - options.startedMs) / 100) / 10
+  for (const { promise, isSeen, detail } of show.promises) {
+    console.error(
+      `${isSeen ? 'seen    ' : 'NOT SEEN'}  ${promise}${detail === '' ? '' : `: ${detail}`}`,
+    )
+  }
+  const isOk = show.promises.every(({ isSeen }) => isSeen)
+  if (!isOk) process.exitCode = 1
+  if (options.isJson) {
+    console.log(JSON.stringify({ show: name, ok: isOk, seed: options.seed, seconds, ...show }))
+  } else console.log(`${isOk ? 'ok' : 'FAILED'} in ${seconds} s`)
 }

@@ -1,9 +1,10 @@
 /**
- * Shows on real daemons that faults of peers and machines do not stop the bytes.
+ * Shows on real daemons that faults of peers and machines stop neither bytes nor training.
  *
  *   npm run faults -- image [--mib 2048] [--base cpu|test] [--seed S] [--json] [--keep]
  *   npm run faults -- elastic [--seed S] [--json] [--keep]
  *   npm run faults -- providers [--mib 1024] [--mbps 20] [--seed S] [--json] [--keep]
+ *   npm run faults -- training [--rounds 3] [--lines 1200] [--parts a,b] [--seed S] [--json] [--keep]
  *
  * - `image`: a task image travels from one peer to four that lack it while a job waits for it with
  *   visible progress; two of the four are killed on the way and resume.
@@ -11,6 +12,9 @@
  *   four times slower, beside the same job undisturbed.
  * - `providers`: one of four providers sends corrupted pieces, one stalls; the fetch is timed
  *   against one from the two honest ones alone.
+ * - `training`: one job gives the same weights undisturbed, by other peers in another order, with
+ *   executors and the submitter killed, with a quarter of the executors killed in every round, and
+ *   among poisoners. `--parts` names some of what comes after the undisturbed run.
  *
  * Every daemon is a process with a home of its own. The status is 1 unless everything that is
  * promised was seen; with `--json` the last line is one JSON object with all figures.
@@ -24,8 +28,9 @@ import { CtdError, errorCode, errorMessage } from '../src/errors.js'
 import { playElastic } from './faults-elastic.js'
 import { playImage } from './faults-image.js'
 import { playProviders } from './faults-providers.js'
-import { assertDiskFree } from './faults-show.js'
-import type { Show } from './faults-show.js'
+import { playTraining, TRAINING_PARTS } from './faults-training.js'
+import { assertDiskFree, conclude } from './faults-show.js'
+import type { Show, ShowOptions } from './faults-show.js'
 import { LocalNetwork } from './local-network.js'
 import { setUp } from './setup.js'
 
@@ -35,25 +40,72 @@ const { values, positionals } = parseArgs({
     mib: { type: 'string' },
     mbps: { type: 'string', default: '20' },
     base: { type: 'string', default: 'cpu' },
+    rounds: { type: 'string', default: '3' },
+    lines: { type: 'string', default: '1200' },
+    parts: { type: 'string', default: TRAINING_PARTS.join() },
     seed: { type: 'string', default: 'faults' },
     json: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
   },
 })
 const MIB = 1024 ** 2
-const SHOWS = ['image', 'providers', 'elastic']
+
+interface Playable {
+  /** Whether it runs containers. */
+  readonly needsEngine: boolean
+  /** Of what travels; 0 where little does. */
+  readonly mib: () => number
+  /** How many times as much it takes on the disk. */
+  readonly copies: number
+  readonly play: (common: ShowOptions) => Promise<Show>
+}
+
+const SHOWS: Readonly<Record<string, Playable>> = {
+  image: {
+    needsEngine: true,
+    mib: () => whole(values.mib ?? '2048', 8, 65_536),
+    // The archive, a layer of it, a copy with each of four, and what the engine makes of it.
+    copies: 9,
+    play: (common) => playImage({ ...common, base: values.base === 'test' ? 'test' : 'cpu' }),
+  },
+  providers: {
+    needsEngine: false,
+    mib: () => whole(values.mib ?? '1024', 8, 65_536),
+    copies: 6,
+    play: (common) =>
+      playProviders({ ...common, mbps: whole(values.mbps, 1, 10_000), isTimed: true }),
+  },
+  elastic: {
+    needsEngine: true,
+    mib: () => whole(values.mib ?? '1024', 8, 65_536),
+    copies: 6,
+    play: (common) => playElastic(common),
+  },
+  training: {
+    needsEngine: true,
+    mib: () => 0,
+    copies: 0,
+    play: (common) =>
+      playTraining({
+        ...common,
+        parts: partsOf(values.parts),
+        rounds: whole(values.rounds, 3, 20),
+        lines: whole(values.lines, 100, 100_000),
+      }),
+  },
+}
 
 async function main(): Promise<void> {
   const [name = ''] = positionals
-  if (!SHOWS.includes(name)) {
-    throw new CtdError('USAGE', `no such show: ${name}`, { hint: `one of ${SHOWS.join(', ')}` })
+  const chosen = SHOWS[name]
+  if (chosen === undefined) {
+    const hint = `one of ${Object.keys(SHOWS).join(', ')}`
+    throw new CtdError('USAGE', `no such show: ${name}`, { hint })
   }
-  const isImage = name === 'image'
-  const mib = whole(values.mib ?? (isImage ? '2048' : '1024'), 8, 65_536)
-  const isElastic = name === 'elastic'
-  const hasEngine = isImage || isElastic
-  const setup = await setUp({ image: hasEngine, engine: hasEngine, quiet: false })
-  if (hasEngine && setup.engine !== 'ready') {
+  const { needsEngine, copies } = chosen
+  const mib = chosen.mib()
+  const setup = await setUp({ image: needsEngine, engine: needsEngine, quiet: false })
+  if (needsEngine && setup.engine !== 'ready') {
     throw new CtdError('NO_CONTAINER_ENGINE', setup.engine.missing)
   }
   const dir = await mkdtemp(join(tmpdir(), 'ctd-f-'))
@@ -68,29 +120,23 @@ async function main(): Promise<void> {
   const startedMs = Date.now()
   let show: Show
   try {
-    // The archive, a layer of it, a copy with each of four, and what the engine makes of it.
-    await assertDiskFree(dir, (isImage ? 9 : 6) * mib * MIB)
+    await assertDiskFree(dir, copies * mib * MIB)
     const say = (text: string): void => console.error(text)
-    const common = { network, dir, mib, seed: values.seed, say, signal: setup.signal }
-    show = isElastic
-      ? await playElastic(common)
-      : isImage
-        ? await playImage({ ...common, base: values.base === 'test' ? 'test' : 'cpu' })
-        : await playProviders({ ...common, mbps: whole(values.mbps, 1, 10_000), isTimed: true })
+    show = await chosen.play({ network, dir, mib, seed: values.seed, say, signal: setup.signal })
   } finally {
     await setup.tearDown()
   }
-  const seconds = Math.round((Date.now() - startedMs) / 100) / 10
-  for (const { promise, isSeen, detail } of show.promises) {
-    console.error(
-      `${isSeen ? 'seen    ' : 'NOT SEEN'}  ${promise}${detail === '' ? '' : `: ${detail}`}`,
-    )
-  }
-  const isOk = show.promises.every(({ isSeen }) => isSeen)
-  if (!isOk) process.exitCode = 1
-  if (values.json) {
-    console.log(JSON.stringify({ show: name, ok: isOk, seed: values.seed, seconds, ...show }))
-  } else console.log(`${isOk ? 'ok' : 'FAILED'} in ${seconds} s`)
+  conclude(name, show, { seed: values.seed, isJson: values.json, startedMs })
+}
+
+/** @throws CtdError USAGE */
+function partsOf(text: string): (typeof TRAINING_PARTS)[number][] {
+  const names = text.split(',')
+  const unknown = names.filter((name) => !TRAINING_PARTS.some((part) => part === name))
+  if (unknown.length === 0) return TRAINING_PARTS.filter((part) => names.includes(part))
+  throw new CtdError('USAGE', `no such part: ${unknown.join(', ')}`, {
+    hint: `some of ${TRAINING_PARTS.join(',')}`,
+  })
 }
 
 /** @throws CtdError USAGE */

@@ -20,7 +20,9 @@ export const NODE_FLAGS = ['--max-semi-space-size=4']
 /** A busy machine takes its time to load a program. */
 const START_MS = 180_000
 const STOP_MS = 30_000
+/** Between two questions: at first, and at most. Dozens of waits at once must not load a machine. */
 const POLL_MS = 50
+const POLL_MAX_MS = 400
 
 export interface PeerOptions {
   readonly name: string
@@ -191,13 +193,13 @@ export async function until<T>(
   ask: () => Promise<T | undefined>,
 ): Promise<T> {
   const deadline = Date.now() + ms
-  for (;;) {
+  for (let pauseMs = POLL_MS; ; pauseMs = Math.min(1.2 * pauseMs, POLL_MAX_MS)) {
     const answer = await ask()
     if (answer !== undefined) return answer
     if (Date.now() > deadline) {
       throw new CtdError('WAIT_TIMED_OUT', `waited ${ms / 1000} s for ${what}`)
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }
 

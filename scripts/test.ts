@@ -41,7 +41,7 @@ const TEST_GROUPS: readonly TestGroup[] = [
   { name: 'simulation', deadlineMs: 6 * MINUTE_MS, concurrency: WIDE, needsEngine: false },
   // One file, which itself runs two at the same time.
   { name: 'mutation', deadlineMs: 8 * MINUTE_MS, concurrency: 1, needsEngine: false },
-  { name: 'integration', deadlineMs: 15 * MINUTE_MS, concurrency: 1, needsEngine: true },
+  { name: 'integration', deadlineMs: 25 * MINUTE_MS, concurrency: 1, needsEngine: true },
   { name: 'container', deadlineMs: 12 * MINUTE_MS, concurrency: 1, needsEngine: true },
 ]
 
