@@ -2,6 +2,10 @@
 
 Parameter names and shapes are Hugging Face's (Devlin et al. 2018): post-norm, exact GELU. There is
 no dropout, so that a pass is a function of its inputs.
+
+Biases of keys do not learn: one shifts all scores of a query alike, which the softmax does not see,
+so its gradient is zero but for rounding, and AdamW would make steps of usual size of the rounding,
+other ones on every machine.
 """
 
 import math
@@ -73,8 +77,11 @@ def encode(
     heads = config["heads"]
     width = config["hidden"] // heads
 
-    def linear(prefix: str, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, weights[f"{prefix}.weight"], weights[f"{prefix}.bias"])
+    def linear(prefix: str, x: torch.Tensor, learns_bias: bool = True) -> torch.Tensor:
+        bias = weights[f"{prefix}.bias"]
+        if not learns_bias:
+            bias = bias.detach()
+        return functional.linear(x, weights[f"{prefix}.weight"], bias)
 
     def layer_norm(prefix: str, x: torch.Tensor) -> torch.Tensor:
         weight, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
@@ -92,7 +99,7 @@ def encode(
     for layer in range(config["layers"]):
         prefix = f"{root}encoder.layer.{layer}"
         query, key, value = (
-            split_heads(linear(f"{prefix}.attention.self.{part}", x))
+            split_heads(linear(f"{prefix}.attention.self.{part}", x, part != "key"))
             for part in ("query", "key", "value")
         )
         scores = torch.matmul(query, key.transpose(2, 3)) / math.sqrt(width) + mask

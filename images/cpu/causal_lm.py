@@ -77,6 +77,12 @@ def predict(
     def linear(prefix: str, x: torch.Tensor) -> torch.Tensor:
         return torch.matmul(x, weights[f"{prefix}.weight"]) + weights[f"{prefix}.bias"]
 
+    def attention_states(prefix: str, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = weights[f"{prefix}.bias"].split(config["hidden"])
+        # Biases of keys do not learn: see bert.py.
+        bias = torch.cat([query, key.detach(), value])
+        return torch.matmul(x, weights[f"{prefix}.weight"]) + bias
+
     def layer_norm(prefix: str, x: torch.Tensor) -> torch.Tensor:
         weight, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
         return functional.layer_norm(x, weight.shape, weight, bias, LAYER_NORM_EPSILON)
@@ -91,7 +97,7 @@ def predict(
     future = future.triu(before + 1)
     for layer in range(config["layers"]):
         prefix = f"transformer.h.{layer}"
-        states = linear(f"{prefix}.attn.c_attn", layer_norm(f"{prefix}.ln_1", x))
+        states = attention_states(f"{prefix}.attn.c_attn", layer_norm(f"{prefix}.ln_1", x))
         query, key, value = (split_heads(part) for part in states.split(config["hidden"], dim=2))
         if cache is not None:
             if before > 0:

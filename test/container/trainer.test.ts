@@ -201,6 +201,22 @@ describe('the trainer in its image', { skip: SKIP, timeout: 900_000 }, () => {
     assert.equal(quantise(new Float32Array(1)).scales[0], 0)
   })
 
+  test('moves no bias of keys, whose gradient is rounding alone', async () => {
+    const task = { ...trainTask(plan, { round: 0, shard: 0 }), compression: 'none' }
+    const out = await succeeded(await run(task, inputsOf(0, 0)))
+    const reader = await SafetensorsReader.open(join(out, 'delta.safetensors'))
+    const largest = async (part: string): Promise<number> => {
+      const name = `bert.encoder.layer.0.attention.self.${part}.bias`
+      const tensor = reader.tensors.get(name)
+      assert.ok(tensor)
+      const values = await reader.readFloat32(tensor, 0, tensor.sizeBytes / 4)
+      return Math.max(...values.map(Math.abs))
+    }
+    assert.equal(await largest('key'), 0)
+    assert.ok((await largest('query')) > 0)
+    await reader.close()
+  })
+
   test('hands what topk leaves out to the next round of the shard', async () => {
     const sparse = { ...plan, compression: 'topk' as const }
     const first = await succeeded(
