@@ -170,6 +170,13 @@ function trainingPlanOf(spec: TrainSpec, policy: ComparePolicy): TrainingPlan {
     const hint = 'use exact comparison, or leave out elastic'
     throw new CtdError('BAD_TRAINING_SPEC', 'elastic shards have no bound of steps', { hint })
   }
+  if (plan.compression === 'int4' || plan.compression === 'topk') {
+    // Whole bytes hold several numbers, or the choice of those kept turns on the last digit.
+    const message = `updates as ${plan.compression} are alike bit for bit or not at all`
+    throw new CtdError('BAD_TRAINING_SPEC', message, {
+      hint: 'with a tolerance use --compression int8 or none',
+    })
+  }
   const { segmentSteps } = TENSOR_PROFILES[policy.profile]
   const rounds = roundsWithin(segmentSteps, plan.totalSteps, spec.growth)
   return rounds <= plan.rounds.length ? plan : planTraining({ ...spec, rounds })

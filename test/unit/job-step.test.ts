@@ -252,6 +252,15 @@ describe('a manifest', () => {
     const spec = encodeSpec({ ...TRAIN_SPEC, ...large })
     assert.throws(() => planJob({ spec, inputs: [] }), hasCode('PLAN_TOO_LARGE'))
   })
+
+  it('BAD_TRAINING_SPEC: no tolerance compares updates that are packed bit for bit', () => {
+    for (const compression of ['int4', 'topk'] as const) {
+      const spec = encodeSpec({ ...TRAIN_SPEC, compression })
+      assert.ok(planJob({ spec, inputs: [], compare: 'exact' }).batches.length > 0)
+      const within = { spec, inputs: [], compare: 'tensors:fp32' }
+      assert.throws(() => planJob(within), hasCode('BAD_TRAINING_SPEC'))
+    }
+  })
 })
 
 describe('the numbers of a task', () => {
