@@ -33,7 +33,7 @@ export class OutputUpdates {
     this.#components = components
   }
 
-  /** The update in an output whose files are here, and so are the inputs that it is taken off. */
+  /** The update in an output whose tensors are here, and so are the inputs that it is taken off. */
   open(files: readonly FolderFile[], inputs: readonly TaskInput[]): Promise<UpdateSource> {
     const { blobs } = this.#components
     const paths = new Set(files.map(({ path }) => path))
@@ -41,7 +41,7 @@ export class OutputUpdates {
       .filter(({ name, folder }) => paths.has(name) && !folder)
       .map(({ name, digest }) => [name, blobs.path(parseDigest(toHex(digest)))] as const)
     return openUpdate(
-      files.map(({ path, digest }) => ({ path, digest, diskPath: blobs.path(digest) })),
+      files.map(({ path, digest }) => ({ path, digest, diskPath: () => blobs.path(digest) })),
       new Map(before),
     )
   }

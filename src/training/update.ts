@@ -18,7 +18,8 @@ export interface UpdateFile {
   readonly path: string
   /** Blob digest, hexadecimal. */
   readonly digest: string
-  readonly diskPath: string
+  /** Asked for tensors alone: other files are told apart by their digest, and may be elsewhere. */
+  readonly diskPath: () => string
 }
 
 /** An update that can be read as often as need be. */
@@ -50,12 +51,13 @@ export async function openUpdate(
   const parts: Part[] = []
   let step = 0
   const paths = new Map<string, string>()
-  for (const { path, digest, diskPath } of files) {
+  for (const { path, digest, diskPath: placed } of files) {
     if (path === 'metrics.json') continue
     if (!path.endsWith('.safetensors')) {
       rest.push(text(path, digest))
       continue
     }
+    const diskPath = placed()
     paths.set(path, diskPath)
     const reader = await SafetensorsReader.open(diskPath)
     try {

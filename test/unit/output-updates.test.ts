@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { CtdError } from '../../src/errors.js'
 import { claimUpdate, sketchMessage, sketchUpdate } from '../../src/protocol/sketch-message.js'
 import { updateRootOf } from '../../src/protocol/sketch.js'
 import { OutputUpdates } from '../../src/requester/output-updates.js'
@@ -28,7 +29,11 @@ after(() => rm(dir, { recursive: true, force: true }))
 const paths = new Map<Digest, string>()
 const blobs = {
   has: (digest: Digest) => paths.has(digest),
-  path: (digest: Digest) => paths.get(digest) ?? '/nowhere',
+  path: (digest: Digest) => {
+    const path = paths.get(digest)
+    if (path === undefined) throw new CtdError('BLOB_UNKNOWN', 'this machine does not hold it')
+    return path
+  },
 }
 const fetched: string[] = []
 const updates = new OutputUpdates({
@@ -138,6 +143,18 @@ describe('an accepted output', () => {
 
   it('is taken when its sketch is its own', async () => {
     const files = [await delta('honest')]
+    await check(files, files)
+  })
+
+  it('is taken when files that are no tensors are not here', async () => {
+    const files = [
+      await delta('honest'),
+      await file('labels.json', '[]'),
+      await file('metrics.json', '{}'),
+    ]
+    const own = await updates.open(files, [])
+    for (const { path, digest } of files) if (path.endsWith('.json')) paths.delete(digest)
+    assert.deepEqual((await updates.open(files, [])).rest, own.rest)
     await check(files, files)
   })
 
