@@ -152,7 +152,7 @@ export function isCommitted(
  * @throws CtdError SKETCH_MISMATCH
  */
 export function evidenceOf(
-  { message }: Opened<'sketch'>,
+  { message }: Pick<Opened<'sketch'>, 'message'>,
   updateRoot: Uint8Array,
   seed2: Uint8Array,
 ): UpdateEvidence {
@@ -211,4 +211,20 @@ export function isHonest(message: SketchMessage, own: SketchedUpdate): boolean {
     expected.shift === message.shift &&
     Buffer.compare(expected.buckets, message.buckets) === 0
   )
+}
+
+const ANY_ID = '00'.repeat(32)
+
+/**
+ * What a verdict would know of an update that is at hand: by way of the message that tells it.
+ *
+ * @throws CtdError as `claimUpdate`
+ */
+export async function evidenceUnder(
+  source: UpdateSource,
+  seed2: Uint8Array,
+): Promise<UpdateEvidence> {
+  const own = await sketchUpdate(source, seed2)
+  const hidden = { taskId: ANY_ID as TaskId, frozen: ANY_ID, salt: new Uint8Array(32) }
+  return evidenceOf({ message: sketchMessage(own, hidden) }, updateRootOf(own.claim), seed2)
 }

@@ -1,6 +1,7 @@
 /**
  * An executor whose arithmetic differs in the last digits, as that of unlike machines does; under
- * the name of a cheat it also cheats. Changes the F32 tensor `w` of `/out/delta.safetensors`.
+ * the name of a cheat it also cheats. Changes the F32 tensor `w` of `/out/delta.safetensors`, and the
+ * number `estimate` of `/out/metrics.json`: by a thousandth at most, under the name `far` by one.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -30,6 +31,8 @@ await startTestBuild({
         const outcome = await real.run(spec, on, signal)
         const isTensors = outcome.files.some(({ path }) => path === 'delta.safetensors')
         if (isTensors) await change(join(outcome.outDir, 'delta.safetensors'))
+        const isEstimate = outcome.files.some(({ path }) => path === 'metrics.json')
+        if (isEstimate) await estimate(join(outcome.outDir, 'metrics.json'))
         return outcome
       },
     }),
@@ -44,4 +47,10 @@ async function change(path: string): Promise<void> {
     bytes.writeFloatLE(drift(cheat(bytes.readFloatLE(at), index), index), at)
   }
   await writeFile(path, bytes)
+}
+
+async function estimate(path: string): Promise<void> {
+  const found = JSON.parse(await readFile(path, 'utf8')) as { readonly estimate: number }
+  const by = NAME === 'far' ? 1 : 1e-3 * Math.sin(NAME.charCodeAt(0))
+  await writeFile(path, JSON.stringify({ estimate: found.estimate + by }))
 }

@@ -9,6 +9,8 @@ import { SKIP, Stage, build, knows, outcomes, shellJob, succeed } from './stage.
 
 const stage = await Stage.open()
 const HONEST = ['ann', 'bob', 'cem'] as const
+/** Of something that happens three times in four. */
+const TRIES = 12
 let requester: LocalPeer
 let honest: LocalPeer[]
 
@@ -66,3 +68,30 @@ for (const name of ['skips', 'scales', 'other-data', 'input', 'edits']) {
     }
   })
 }
+
+test(
+  'a number beyond the tolerance is escalated until those that agree are enough',
+  { skip: SKIP },
+  async () => {
+    const far = await stage.start('far', { build: build('drifter') })
+    try {
+      await knows(requester, [far])
+      const estimate = shellJob(`echo '{"estimate":3.14}' > /out/metrics.json`, {
+        replicas: 3,
+        compare: { atol: 0.01 },
+      })
+      // Three of four are called at first; the far one is not among them once in four times.
+      for (let attempt = 0; ; attempt++) {
+        assert.ok(attempt < TRIES, 'the far one is called sooner or later')
+        const view = await succeed(requester.client, { ...estimate, seed: `far/${attempt}` })
+        const fates = outcomes(view, [...honest, far])
+        if (!('far' in fates)) continue
+        // Two against one are not enough: the fourth was called, and decided.
+        assert.deepEqual(fates, { ann: 'agreed', bob: 'agreed', cem: 'agreed', far: 'dissented' })
+        return
+      }
+    } finally {
+      await far.stop()
+    }
+  },
+)
