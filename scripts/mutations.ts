@@ -735,8 +735,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'edited weights do not count',
         file: 'protocol/tensors.ts',
-        find: 'const distances = [sketched, outlier,',
-        replace: 'const distances = [sketched, 0n * outlier,',
+        find: 'largest(largest(relative, outlier), opened)',
+        replace: 'largest(largest(relative, 0n * outlier), opened)',
         tests: [
           'unit/sketch: finds a single edited weight by its bucket, where the whole is within the tolerance',
         ],
@@ -744,8 +744,8 @@ export const DEFENCES: readonly Defence[] = [
       {
         name: 'opened chunks do not count',
         file: 'protocol/tensors.ts',
-        find: 'openedDistance(a, b, tauPpm)]',
-        replace: '0n]',
+        find: 'opened: openedDistance(a, b, tauPpm)',
+        replace: 'opened: 0n',
         tests: [
           'unit/sketch: goes by the chunks too: a sketch that was repeated from somebody else is not enough',
         ],

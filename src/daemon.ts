@@ -3,6 +3,7 @@ import './network/polyfill.js'
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DaemonPort } from './api/daemon-port.js'
+import { CalibrationDesk } from './api/calibration-desk.js'
 import { ImageDesk } from './api/image-desk.js'
 import { ImageShelf } from './api/image-shelf.js'
 import { BlobDesk } from './api/blob-desk.js'
@@ -32,7 +33,8 @@ import { removeWorkFolder } from './container/work-folder.js'
 import { compressZstd } from './container/zstd.js'
 import { CtdError, errorCode, errorMessage } from './errors.js'
 import { Events } from './events.js'
-import { createExecute } from './executor/execute.js'
+import { calibrate } from './executor/calibrate.js'
+import { createExecute, inWorker } from './executor/execute.js'
 import { Executor } from './executor/executor.js'
 import { decodeFetch, encodeFetch } from './executor/fetch-state.js'
 import { JobBlobs } from './executor/job-blobs.js'
@@ -744,9 +746,24 @@ export async function startDaemon(
     inspect: inspectImageArchive,
     compress: compressZstd,
   })
+  const calibration = new CalibrationDesk({
+    hardwareClass: () => hardware.hardwareClass,
+    calibrate: (asked, onProgress, signal) =>
+      calibrate(
+        {
+          runtime,
+          image: () => shelf.reference('cpu'),
+          builtin: (request, stop) => inWorker(BUILTIN_WORKER, request, stop),
+        },
+        { ...asked, owner: self, workDir, isolation: config.isolation[0] ?? 'runc' },
+        onProgress,
+        signal,
+      ),
+  })
   const port = new LocalPort({
     desk,
     imageDesk,
+    calibration,
     folderFiles: (digest) => folderFiles(blobs, digest),
     scratchDir: workDir,
     network,

@@ -8,6 +8,7 @@ import type { DataFormat } from '../training/data/source.js'
 import type { MapOutput } from '../training/map.js'
 import type { PeerId } from '../wire/ids.js'
 import type { BlobPort } from './blob-port.js'
+import type { CalibrationPort } from './calibration-desk.js'
 import type { ImagePort } from './image-desk.js'
 
 /** What a submitter may write; the short form `{model, dataset, epochs}` is a valid train job. */
@@ -326,6 +327,7 @@ export interface DaemonPort {
   node(): Promise<NodeView>
   readonly blobs: BlobPort
   readonly images: ImagePort
+  readonly calibration: CalibrationPort
   /** Calls the listener for every event until the returned function is called. */
   subscribe(listener: (event: DaemonEvent) => void): () => void
 }

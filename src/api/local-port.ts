@@ -30,6 +30,7 @@ import type {
   PeerView,
   ReputationView,
 } from './daemon-port.js'
+import type { CalibrationPort } from './calibration-desk.js'
 import type { ImagePort } from './image-desk.js'
 import { jobView } from './job-view.js'
 import type { Beat } from './job-view.js'
@@ -43,6 +44,7 @@ export interface LocalPortComponents extends Omit<SubmissionComponents, 'holder'
   readonly blobs: BlobStore
   readonly desk: BlobPort
   readonly imageDesk: ImagePort
+  readonly calibration: CalibrationPort
   readonly transfer: BlobTransfer
   readonly requester: Requester
   readonly inbox: Inbox
@@ -75,12 +77,14 @@ export class LocalPort implements DaemonPort {
   readonly #parts: LocalPortComponents
   readonly blobs: BlobPort
   readonly images: ImagePort
+  readonly calibration: CalibrationPort
   #submissions = 0
 
   constructor(parts: LocalPortComponents) {
     this.#parts = parts
     this.blobs = parts.desk
     this.images = parts.imageDesk
+    this.calibration = parts.calibration
   }
 
   async submit(request: JobRequest): Promise<{ readonly id: string }> {

@@ -4,6 +4,7 @@ import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { CtdError } from '../errors.js'
 import { parsePeerId } from '../wire/ids.js'
+import { LINES, sendLines } from './answer-lines.js'
 import { jobResults, jobStatus } from './answers.js'
 import { registerBlobRoutes } from './blob-routes.js'
 import type { DaemonPort } from './daemon-port.js'
@@ -61,6 +62,14 @@ export function registerV1Routes(app: TypedApp, port: DaemonPort, options: V1Opt
   registerNodeRoutes(app, port, options)
   registerBlobRoutes(app, port, options)
   registerImageRoutes(app, port)
+  app.post(
+    '/v1/calibration',
+    { schema: { body: schemas.calibrationSchema, produces: [LINES] } },
+    async (request, reply) =>
+      await sendLines(reply, (onProgress, signal) =>
+        port.calibration.calibrate(request.body, onProgress, signal),
+      ),
+  )
 }
 
 function registerJobRoutes(app: TypedApp, port: DaemonPort): void {

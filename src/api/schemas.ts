@@ -51,6 +51,12 @@ const tensorTolerance = {
   tau: z.number().min(1e-6).max(0.2).exactOptional(),
 }
 
+/** Body of `POST /v1/calibration`. */
+export const calibrationSchema = z.strictObject({
+  ...tensorTolerance,
+  tensors: z.enum(['fp32', 'tf32', 'bf16']),
+})
+
 const train = {
   model: text(128),
   dataset: source,

@@ -11,6 +11,7 @@ import { createContext, environment } from './context.js'
 import type { Context, GlobalOptions } from './context.js'
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from './exit-codes.js'
 import type { AddFlags } from './blob-add.js'
+import type { CalibrateFlags } from './calibrate.js'
 import type { GetFlags } from './blob-get.js'
 import type { ImageBuildFlags } from './images.js'
 import type { MapFlags } from './map.js'
@@ -109,6 +110,16 @@ function addNodeCommands(add: Add, act: Act): void {
     act(async (context, peer = '') => {
       const { repCommand } = await import('./rep.js')
       return await repCommand(context, peer, rep.opts<RepFlags>())
+    }),
+  )
+  const calibrate = add('calibrate', 'measure whether a tolerance fits this machine').option(
+    '--tolerance <profile>',
+    'fp32, tf32 or bf16, and :TAU behind it (default: fp32)',
+  )
+  calibrate.action(
+    act(async (context) => {
+      const { calibrateCommand } = await import('./calibrate.js')
+      return await calibrateCommand(context, calibrate.opts<CalibrateFlags>())
     }),
   )
   add('doctor', 'find out what keeps a daemon from working').action(

@@ -50,6 +50,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   FILE_NOT_FOUND: EXIT.notFound,
   JOB_UNKNOWN: EXIT.notFound,
   PEER_NOT_FOUND: EXIT.notFound,
+  PROFILE_INSEPARABLE: EXIT.verificationFailed,
   BLOB_UNKNOWN: EXIT.notFound,
   BLOB_UNAVAILABLE: EXIT.notFound,
 }

@@ -141,7 +141,7 @@ function datasetFormat({ format, dataset }: TrainFlags): { readonly format?: Dat
 const PROFILES = ['fp32', 'tf32', 'bf16', 'auto'] as const
 
 /** A profile, and behind a colon another τ than its own. @throws CtdError USAGE */
-function tensorTolerance(text: string): TensorTolerance {
+export function tensorTolerance(text: string): TensorTolerance {
   const [name, tau, ...rest] = text.split(':')
   const tensors = PROFILES.find((profile) => profile === name)
   if (tensors === undefined || rest.length > 0) {

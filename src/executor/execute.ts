@@ -169,7 +169,7 @@ async function runBuiltin(
 }
 
 /** @throws CtdError with the code of the task's own failure */
-function inWorker(entry: URL, request: BuiltinRequest, signal: AbortSignal): Promise<void> {
+export function inWorker(entry: URL, request: BuiltinRequest, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(entry, { workerData: request, execArgv: [] })
     const onAbort = (): void => {

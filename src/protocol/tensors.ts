@@ -78,15 +78,41 @@ export function updateDistance(
   b: UpdateEvidence,
   tauPpm: bigint,
 ): bigint | undefined {
+  const parts = updateDistances(a, b, tauPpm)
+  if (parts === undefined) return undefined
+  const { relative, outlier, opened } = parts
+  return largest(largest(relative, outlier), opened)
+}
+
+/** The distance of two updates in its parts; undefined where they cannot be compared. */
+export interface UpdateDistances {
+  /** Of sketches and of norms: twice as far where τ is half as large. */
+  readonly relative: bigint
+  /** Of single buckets: the same whatever τ is. */
+  readonly outlier: bigint
+  readonly opened: bigint
+}
+
+export function updateDistances(
+  a: UpdateEvidence,
+  b: UpdateEvidence,
+  tauPpm: bigint,
+): UpdateDistances | undefined {
   if (a.rest !== b.rest || a.elements !== b.elements) return undefined
   if (a.opened.length !== b.opened.length) return undefined
   const rows = rowsOf(a, b)
   const spread = spreadOf(a, b)
   // So far apart in size that the smaller one is nothing beside the larger.
   const sketched = rows === undefined ? ratio(ONE, tauPpm) : sketchDistance(rows, tauPpm)
-  const outlier = rows === undefined ? 0n : outlierDistance(rows)
-  const distances = [sketched, outlier, normDistance(spread, tauPpm), openedDistance(a, b, tauPpm)]
-  return distances.reduce((largest, one) => (one > largest ? one : largest))
+  return {
+    relative: largest(sketched, normDistance(spread, tauPpm)),
+    outlier: rows === undefined ? 0n : outlierDistance(rows),
+    opened: openedDistance(a, b, tauPpm),
+  }
+}
+
+function largest(x: bigint, y: bigint): bigint {
+  return x > y ? x : y
 }
 
 /** What is compared of one row, in the smaller of the two units. */

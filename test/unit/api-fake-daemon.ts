@@ -1,6 +1,12 @@
 /** A daemon that is not one: fixed answers behind the real HTTP server, for the tests of the doors. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
+import type {
+  CalibrationPort,
+  CalibrationRequest,
+  CalibrationView,
+} from '../../src/api/calibration-desk.js'
+import type { CalibrationProgress } from '../../src/executor/calibrate.js'
 import type { IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -326,11 +332,36 @@ export const STORAGE: StorageView = {
   scrubbed: null,
 }
 
+class FakeCalibration implements CalibrationPort {
+  view: CalibrationView = {
+    profile: 'fp32',
+    tau: 0.001,
+    ok: true,
+    hardwareClass: 'cpu-x86-avx2/test/t1',
+    codePaths: ['avx2', 'default'],
+    models: ['bert-tiny'],
+    honestPairs: 1,
+    honest: 0.05,
+    cheats: { skips: 40, edits: 3 },
+    tauLeast: 0.0005,
+    tauMost: 0.003,
+  }
+
+  async calibrate(
+    _request: CalibrationRequest,
+    onProgress: (progress: CalibrationProgress) => void,
+  ): Promise<CalibrationView> {
+    onProgress({ done: 0, total: 1 })
+    return this.view
+  }
+}
+
 export class FakeDaemon implements DaemonPort {
   evidenceBytes: Uint8Array | undefined = Uint8Array.of(4, 5)
   readonly submitted: JobRequest[] = []
   readonly blobs = new FakeBlobs()
   readonly images = new FakeImages()
+  readonly calibration = new FakeCalibration()
   readonly artifacts = new Map<string, string>([
     ['model.safetensors', 'weights'],
     ['logs/eval.json', '{"accuracy":0.9}'],

@@ -298,6 +298,7 @@ test('/openapi.json is OpenAPI 3.1 and lists every endpoint', async () => {
     '/v1/blobs/{digest}/bytes',
     '/v1/blobs/{digest}/fetch',
     '/v1/blobs/{digest}/pin',
+    '/v1/calibration',
     '/v1/events',
     '/v1/folders',
     '/v1/health',

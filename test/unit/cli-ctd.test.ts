@@ -394,3 +394,21 @@ test('what ctd loads before it knows the command is the parser and nothing heavy
   )
   assert.ok(seen.size >= 5, 'the search follows imports')
 })
+
+test('calibrate prints the figures, and refuses a tolerance that hides cheats', async () => {
+  const good = await ctd(['calibrate'])
+  assert.equal(good.code, 0, good.err)
+  assert.match(good.out, /honest +at most 0\.0500 of the tolerance apart/)
+  const { view } = fake.daemon.calibration
+  fake.daemon.calibration.view = { ...view, profile: 'tf32', tau: 0.05, ok: false, tauMost: 0.02 }
+  try {
+    const bad = await ctd(['calibrate', '--tolerance', 'tf32', '--json'])
+    assert.equal(bad.code, 11)
+    assert.equal(JSON.parse(bad.out).ok, false)
+    assert.match(bad.err, /PROFILE_INSEPARABLE/)
+    assert.match(bad.err, /--tolerance tf32:0\.02/)
+  } finally {
+    fake.daemon.calibration.view = view
+  }
+  assert.equal((await ctd(['calibrate', '--tolerance', 'fp8'])).code, 2)
+})
