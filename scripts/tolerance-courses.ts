@@ -45,7 +45,8 @@ export async function layCourses(
       ...lesson,
       rounds: ROUNDS,
       seed: `${seed}/${turn}`,
-      compression: (number + turn) % 2 === 0 ? 'int8' : 'none',
+      // The number of families is odd: in the next turn each has the other one.
+      compression: number % 2 === 0 ? 'int8' : 'none',
       dir: join(dir, name),
     })
     courses.push({ name, model: lesson.model, course })

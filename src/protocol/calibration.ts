@@ -2,11 +2,12 @@
  * Whether a tolerance tells honest replicas from cheats on a machine, from measured distances
  * (trust.md 2.5).
  */
+import { NEAR_MISS_FACTOR } from './compare.js'
 import { PPM } from './integer.js'
 import { TAU_MAX_PPM } from './tensors.js'
 import type { UpdateDistances } from './tensors.js'
 
-/** Honest replicas must stay this many times nearer than τ: machines not measured drift farther. */
+/** Replicas that drift this many times farther than those measured must not yet be struck. */
 export const HONEST_MARGIN = 10n
 /** A replica that leaves out a twentieth of its steps must be this many times farther than τ. */
 export const LAZY_MARGIN = 5n
@@ -35,7 +36,8 @@ export interface Separation {
 export function separationOf({ honest, cheats }: Distances, tauPpm: bigint): Separation {
   const farthest = most(honest.map(whole))
   const relative = most(honest.map((one) => one.relative))
-  const tauLeastPpm = (relative * HONEST_MARGIN * tauPpm + MATCH - 1n) / MATCH
+  const blamed = NEAR_MISS_FACTOR * MATCH
+  const tauLeastPpm = (relative * HONEST_MARGIN * tauPpm + blamed - 1n) / blamed
   const bounds = Object.entries(cheats).flatMap(([kind, distances]) => {
     const margin = kind === 'skips' ? LAZY_MARGIN : 1n
     // A bucket that stands out is found whatever τ is; otherwise the largest τ is just below.

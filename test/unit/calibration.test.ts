@@ -22,7 +22,7 @@ describe('a calibration', () => {
       ok: true,
       honest: 400_000n,
       cheats: { skips: 20_000_000n, scales: 3_000_000n, edits: 3_000_000n },
-      tauLeastPpm: 500n,
+      tauLeastPpm: 167n,
       tauMostPpm: 3000n,
     })
   })
@@ -34,9 +34,9 @@ describe('a calibration', () => {
   })
 
   it('refuses a tolerance that honest replicas come near to', () => {
-    const found = separationOf({ honest: at(11), cheats: { skips: at(4000) } }, TAU)
+    const found = separationOf({ honest: at(31), cheats: { skips: at(4000) } }, TAU)
     assert.equal(found.ok, false)
-    assert.equal(found.tauLeastPpm, 1100n)
+    assert.equal(found.tauLeastPpm, 1034n)
     assert.equal(found.tauMostPpm, 8000n)
   })
 
