@@ -97,6 +97,8 @@ export class SwarmFetch implements FetchHost {
   #finding = false
   #findAtMs: number
   #findings = 0
+  /** When a peer was last started, or found not to be needed, and what had come by then. */
+  #lastStart = { atMs: -Infinity, bytes: 0 }
   #lastPieceMs = performance.now()
   /** A failure of our own side (disk, quota, size) that ends the fetch. */
   #failure: unknown
@@ -226,11 +228,27 @@ export class SwarmFetch implements FetchHost {
     }
   }
 
+  /**
+   * The first peer at once, then one more after the other for as long as those at work are slower
+   * than a gigabit line: faster ones gain nothing from company but work for everybody.
+   */
   #startSources(): void {
     for (const source of this.#sources.ready(performance.now())) {
-      if (this.#sources.active().length >= BLOB_LIMITS.peersAtOnce) return
+      const active = this.#sources.active().length
+      if (active >= BLOB_LIMITS.peersAtOnce || (active > 0 && !this.#needsMore())) return
+      this.#lastStart = { atMs: performance.now(), bytes: this.#fetchedBytes }
       this.#start(source)
     }
+  }
+
+  #needsMore(): boolean {
+    const nowMs = performance.now()
+    const { atMs, bytes } = this.#lastStart
+    if (nowMs < atMs + BLOB_LIMITS.nextPeerMs) return false
+    const rate = ((this.#fetchedBytes - bytes) * 1000) / (nowMs - atMs)
+    if (rate < BLOB_LIMITS.fastBytesPerSecond) return true
+    this.#lastStart = { atMs: nowMs, bytes: this.#fetchedBytes }
+    return false
   }
 
   #start(source: Source): void {
@@ -339,9 +357,15 @@ export class SwarmFetch implements FetchHost {
     if (this.#sources.add(peer)) this.#wake()
   }
 
-  /** Waits until a peer ends, one may be tried again, or a second has passed. */
+  /** Waits until a peer ends, one may be asked or tried again, or a second has passed. */
   async #nextEvent(): Promise<void> {
-    const waitMs = Math.min(BLOB_LIMITS.tickMs, this.#sources.nextReadyMs(performance.now()))
+    const nowMs = performance.now()
+    const moreMs = this.#lastStart.atMs + BLOB_LIMITS.nextPeerMs - nowMs
+    const waitMs = Math.min(
+      BLOB_LIMITS.tickMs,
+      moreMs > 0 ? moreMs : Infinity,
+      this.#sources.nextReadyMs(nowMs),
+    )
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       this.#wake = resolve

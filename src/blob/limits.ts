@@ -5,6 +5,10 @@ export const BLOB_LIMITS = {
   blobBytes: 256 * 1024 ** 3,
 
   peersAtOnce: 8,
+  /** Before another peer is asked beside those that are. */
+  nextPeerMs: 300,
+  /** What comes faster needs no more peers: a gigabit a second. */
+  fastBytesPerSecond: 125_000_000,
   /** Of a peer that has given nothing since; where more peers can be found there is no end. */
   attemptsPerPeer: 2,
   /** Sources known to one fetch at a time. */
